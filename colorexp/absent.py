@@ -1,0 +1,68 @@
+"""What a stage writes for a run or dataset that the profile leaves out: the same files, saying so. Starts no kernel, imports no torch."""
+
+import json
+from pathlib import Path
+
+import nbformat
+
+from colorexp import config, paths
+
+NOT_RUN = "not run in this profile"
+
+
+def reason(name: str, *, kind: str) -> str | None:
+    """Why the active profile leaves out a run (`kind="run"`) or a dataset, or None."""
+    if kind == "run":
+        return config.load(name).absence
+    found = config.dataset(name)
+    if found.present:
+        return None
+    profile = config.read()["profile"]
+    return f"{NOT_RUN}: dataset {name} belongs to {', '.join(found.profiles)}, the profile is {profile}"
+
+
+def write(stage: str, name: str, why: str) -> None:
+    """Write the outputs of one stage.
+
+    Args:
+        stage: `prepare`, `train` or `evaluate`.
+        name: The dataset or the run.
+        why: From `reason`.
+    """
+    card = json.dumps({"status": NOT_RUN, "reason": why}, indent=1) + "\n"
+    if stage == "prepare":
+        _text(paths.prepared(name) / "status.json", card)
+    elif stage == "train":
+        _text(paths.run(name) / "run.json", card)
+        _text(paths.run(name) / "history.csv", "epoch,step\n")
+        _text(paths.timings(f"train/{name}"), card)
+    elif stage == "evaluate":
+        _empty_results(name)
+        _text(paths.samples(name) / "status.json", card)
+        _text(paths.report_metrics(name), card)
+    else:
+        raise ValueError(f"no stage {stage!r} can be left out; choose prepare, train or evaluate")
+
+
+def notebook(path: Path, title: str, why: str) -> None:
+    """An executed notebook that holds one sentence."""
+    cell = nbformat.v4.new_markdown_cell(f"# {title}\n\nNothing was computed: {why}.", id="cell-0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+
+
+def _empty_results(name: str) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"dataset": pa.string(), "split": pa.string(), "image": pa.string(), "protocol": pa.string()}
+    schema = pa.schema([*columns.items(), ("seed", pa.int64()), ("near_gray", pa.bool_())])
+    paths.results(name).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(schema.empty_table(), paths.results(name))
+    np.savez(paths.features(name))
+
+
+def _text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)

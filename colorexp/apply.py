@@ -1,0 +1,78 @@
+"""A trained run on a picture of one's own."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from colorexp import color, hints, paths, runs
+from colorexp.config import Run
+from colorexp.data.images import MAX_PIXELS, open_image
+from colorexp.tasks.base import Colorizer
+from colorexp.types import Batch
+
+
+def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | None = None) -> None:
+    """Read a picture, colour it with a trained run, write a PNG of the same size.
+
+    Args:
+        picture: Any format that `open_image` takes; only its lightness is used.
+        target: The PNG.
+        run: `<paper>/<run>`.
+        hints_file: Coloured hints in pixels of the picture, see `hints.read`.
+
+    Raises:
+        BadImage: If the picture cannot be used.
+        ValueError: If a hint is malformed, outside the picture, or a colour cannot be shown.
+        FileNotFoundError: If the run has not been trained.
+    """
+    cfg, task = runs.load(paths.run(run))
+    opened = open_image(picture, max_pixels=MAX_PIXELS)
+    rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
+    given = hints.read(hints_file) if hints_file else None
+    coloured = colorize(rgb, task, cfg, given=given)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(target)
+
+
+@torch.no_grad()
+def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | None = None) -> Tensor:
+    """Colour one picture at its full size: chroma is predicted at the run's working size, lightness is the picture's own.
+
+    Args:
+        rgb: uint8 (3, H, W); only its lightness is used.
+        task: A trained task.
+        cfg: Its run.
+        given: Coloured hints in pixels of the picture.
+
+    Returns:
+        uint8 (3, H, W).
+
+    Raises:
+        ValueError: If a hint has no colour, lies outside, or its colour cannot be shown.
+    """
+    height, width = rgb.shape[-2:]
+    scale = cfg.data.size / min(height, width)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    L = color.rgb_to_lab(color.from_8bit(rgb)[None])[:, :1]
+    small = F.interpolate(L, size, mode="bicubic", antialias=True).clamp(0, color.L_MAX)
+    mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting.hint_patch)
+    batch: Batch = {"id": ["picture"], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
+    predicted = F.interpolate(task.predict(batch).ab, (height, width), mode="bicubic")
+    return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
+
+
+def _scaled_hints(
+    given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int
+) -> tuple[Tensor, Tensor]:
+    if given is None:
+        return torch.zeros(1, 1, *size, dtype=torch.bool), torch.zeros(1, 2, *size)
+    hints.rasterise(given.corners, full, patch=1)  # names a hint outside the picture in the user's own pixels
+    ratio = torch.tensor([size[0] / full[0], size[1] / full[1]])
+    limit = torch.tensor([max(0, size[0] - patch), max(0, size[1] - patch)])
+    corners = torch.minimum((given.corners * ratio - (patch - 1) / 2).round().clamp(min=0).long(), limit)
+    mask, ab = hints.paint(hints.Hints(corners, given.ab), size, patch=patch)
+    return mask[None], ab[None]

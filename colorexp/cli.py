@@ -1,0 +1,106 @@
+"""The command line: `colorexp ...`. Imports are inside the commands, so that help is instant."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Four image-colorization papers, reimplemented and re-run. `dvc repro` does everything; these are its pieces.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+RunName = Annotated[str, typer.Argument(help="<paper>/<run>, for example user_guided/res_unet")]
+
+
+@app.command()
+def profile(name: Annotated[str, typer.Argument(help="smoke, cpu, gpu or paper")]) -> None:
+    """Switch the scale: changes the one word `profile:` of params.yaml."""
+    from colorexp import config
+
+    config.use_profile(name)
+    typer.echo(f"profile: {name}; `dvc repro` makes what this scale lacks")
+
+
+@app.command()
+def runs(paper: Annotated[str | None, typer.Argument(help="only this paper's")] = None) -> None:
+    """List the runs of params.yaml, what they vary, and which the profile includes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from colorexp import config
+
+    table = Table("run", "varies", "model", "profiles", "in this profile")
+    for name in config.runs(paper):
+        run = config.load(name)
+        table.add_row(name, run.parent or "", run.model.split(":")[1], " ".join(run.profiles), "yes" if run.present else "no")
+    Console().print(table)
+
+
+@app.command()
+def check() -> None:
+    """Build every run of every profile without data: names a misspelt key of params.yaml before anything is trained."""
+    from colorexp import config
+    from colorexp.runs import build_task
+
+    for name in config.runs():
+        for scale in config.PROFILES:
+            run = config.load(name, profile=scale)
+            if run.present:
+                build_task(run)
+    for name in config.datasets():
+        config.dataset(name)
+    typer.echo(f"{len(config.runs())} runs and {len(config.datasets())} datasets are well formed")
+
+
+@app.command()
+def prepare(dataset: Annotated[str, typer.Argument(help="an entry of `datasets` in params.yaml")]) -> None:
+    """Validate, resize and store the pictures of a dataset."""
+    from colorexp import config
+    from colorexp.data.prepare import prepare as make
+
+    made = make(config.dataset(dataset))
+    splits = ", ".join(f"{n} {split}" for split, n in made.manifest["split"].value_counts().items())
+    typer.echo(f"{made.folder}: {splits}; {len(made.quarantine)} left out, see quarantine.csv")
+
+
+@app.command()
+def train(run: RunName, out: Annotated[str | None, typer.Option(help="another folder for the result")] = None) -> None:
+    """Train a run, or go on with one that was interrupted."""
+    from colorexp import config
+    from colorexp import runs as machinery
+
+    machinery.train(machinery.build(config.load(run), out=out))
+
+
+@app.command()
+def evaluate(run: RunName) -> None:
+    """Measure a trained run on the test pictures and print the means."""
+    import json
+
+    from colorexp import evaluation, paths
+    from colorexp import runs as machinery
+
+    results = evaluation.evaluate(*machinery.load(paths.run(run), with_statistics=True))
+    evaluation.save(run, results)
+    typer.echo(json.dumps(evaluation.summarise(results.rows), indent=1, sort_keys=True))
+
+
+@app.command()
+def colorize(
+    picture: Annotated[Path, typer.Argument(help="a photograph, gray or not; its colours are ignored")],
+    run: Annotated[str, typer.Option(help="a trained run")] = "user_guided/res_unet",
+    hints: Annotated[Path | None, typer.Option(help="lines `row col #rrggbb` or `row col a b`, in pixels of the picture")] = None,
+    out: Annotated[Path | None, typer.Option(help="default: <picture>.<run>.png beside the picture")] = None,
+) -> None:
+    """Colour your own picture with a trained run, at its full size."""
+    from colorexp.apply import colorize_file
+
+    target = out or picture.with_name(f"{picture.stem}.{run.replace('/', '-')}.png")
+    colorize_file(picture, target, run=run, hints_file=hints)
+    typer.echo(f"written: {target}")
+
+
+if __name__ == "__main__":
+    app()

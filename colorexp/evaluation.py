@@ -1,0 +1,211 @@
+"""A trained run on test pictures: one row per picture and protocol, features for set metrics, sample pictures."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from colorexp import backbones, color, hints, metrics, paths
+from colorexp.config import Evaluation, Run
+from colorexp.data.datamodule import Fixed, Pictures, View2D, collate, to_physical
+from colorexp.tasks.base import Colorizer
+from colorexp.types import Batch, Prediction
+
+OFFICIAL = "artifacts/results"
+KEYS = ("dataset", "split", "image", "protocol", "seed", "near_gray")
+"""Columns that say what a row is; all others are measures."""
+
+Measure = Callable[[Batch, Prediction, Tensor, Tensor], Tensor]
+"""Batch, prediction, predicted and true picture (uint8) to one value per picture."""
+
+
+class Results(NamedTuple):
+    """What an evaluation found."""
+
+    rows: pd.DataFrame
+    """dataset, split, image, protocol, seed, near_gray, then the measures."""
+    features: dict[str, np.ndarray]
+    """`<dataset>/<protocol>/features` and `/logits`, and `<dataset>/truth/...`, where the run asks for them."""
+    samples: dict[str, np.ndarray]
+    """`<dataset>/<image>.<protocol>` and `.truth`, `.input`: (H, W, 3) uint8."""
+
+
+@torch.no_grad()
+def evaluate(cfg: Run, task: Colorizer) -> Results:
+    """Measure a trained task on the test split of every dataset of the run, under every hint protocol.
+
+    Test hints are drawn from the picture and the protocol alone, so that all runs see the same ones; with `hint_files` they are read.
+
+    Raises:
+        ValueError: If a dataset has no test picture or a measure is unknown.
+        FileNotFoundError: If a hint file is missing.
+    """
+    device = torch.device("cuda" if cfg.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    task = task.to(device).eval()
+    measures = _measures(cfg.evaluation, device)
+    extractor = _extractor(cfg.evaluation, device)
+    rows: list[pd.DataFrame] = []
+    features: dict[str, list[Tensor]] = {}
+    samples: dict[str, np.ndarray] = {}
+    for dataset in cfg.data.evaluate_on:
+        for protocol in cfg.hinting.protocols:
+            for batch, near_gray in _batches(cfg, dataset, protocol, device):
+                prediction = task.predict(batch)
+                rgb, truth = _picture(batch["L"], prediction.ab), _picture(batch["L"], batch["ab"])
+                values = {name: measure(batch, prediction, rgb, truth) for name, measure in measures.items()}
+                values |= task.scores(batch, prediction)
+                rows.append(_rows(cfg, dataset, protocol, batch, near_gray, values))
+                pictures = {protocol: rgb} | ({"truth": truth} if protocol == cfg.hinting.protocols[0] else {})
+                for column, picture in pictures.items() if extractor else ():
+                    extracted = cast(Callable[[Tensor], tuple[Tensor, Tensor]], extractor)(picture)
+                    for kind, part in zip(("features", "logits"), extracted, strict=True):
+                        features.setdefault(f"{dataset}/{column}/{kind}", []).append(part.cpu())
+                _keep_samples(samples, cfg.evaluation.samples, dataset, protocol, batch, rgb, truth)
+    stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
+    frame = pd.concat(rows, ignore_index=True).sort_values(["dataset", "protocol", "image"], ignore_index=True)
+    return Results(frame, stacked, samples)
+
+
+def _batches(cfg: Run, dataset: str, protocol: str, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
+    hinting = cfg.hinting
+    choose = partial(_test_hints, protocol=protocol, cfg=cfg)
+    view = View2D(cfg.data.eval_view, cfg.data.size)
+    pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=hinting.hint_patch)
+    sampler = Fixed(pictures, cfg.evaluation.eval_batch, protocol)
+    loader = DataLoader(pictures, batch_sampler=sampler, collate_fn=collate, num_workers=cfg.hardware.workers)
+    for draws, raw in zip(sampler.batches, loader, strict=True):
+        moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in raw.items()}
+        batch = to_physical(moved, patch=hinting.hint_patch, layout=hinting.hint_layout)
+        yield batch, [pictures.near_gray[draw.index] for draw in draws]
+
+
+def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, protocol: str, cfg: Run) -> Tensor:
+    hinting = cfg.hinting
+    amount = hints.Amount.parse(protocol)
+    if hinting.hint_files is None or amount.high == 0:
+        return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
+    folder = paths.root() / hinting.hint_files / hints.folder_name(protocol, hinting.hint_patch)
+    return hints.read(folder / f"{identity}.txt").corners
+
+
+def _picture(L: Tensor, ab: Tensor) -> Tensor:
+    return color.to_8bit(color.lab_to_rgb(torch.cat([L, ab], 1)))
+
+
+def _rows(
+    cfg: Run, dataset: str, protocol: str, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]
+) -> pd.DataFrame:
+    frame = pd.DataFrame({"image": [name.removeprefix(f"{dataset}/") for name in batch["id"]]})
+    frame = frame.assign(dataset=dataset, split="test", protocol=protocol, seed=cfg.seed, near_gray=near_gray)
+    return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
+
+
+def _keep_samples(
+    samples: dict[str, np.ndarray], limit: int, dataset: str, protocol: str, batch: Batch, rgb: Tensor, truth: Tensor
+) -> None:
+    """Of the first pictures of a dataset: the input with its hints, the result, and once the truth."""
+    shown = _picture(batch["L"], batch["hint_ab"])
+    kept = sum(1 for name in samples if name.startswith(f"{dataset}/") and name.endswith(f".{protocol}"))
+    for i, name in enumerate(batch["id"][: max(0, limit - kept)]):
+        for label, picture in ((protocol, rgb), (f"{protocol}.input", shown), ("truth", truth)):
+            samples[f"{name}.{label}"] = picture[i].permute(1, 2, 0).cpu().numpy()
+
+
+def _measures(asked: Evaluation, device: torch.device) -> dict[str, Measure]:
+    found: dict[str, Measure] = {}
+    folder = paths.root() / asked.weights if asked.weights else None
+    for name in asked.metrics:
+        if name in _PLAIN:
+            found |= _PLAIN[name]
+        elif name in _LPIPS:
+            net, signed = _LPIPS[name]
+            backbone = backbones.lpips(net, folder=folder)  # type: ignore[arg-type]  # one of its literals
+            column = backbone.name if signed else backbone.name.replace(net, f"{net}_unit")
+            network = backbone.network.to(device)
+            found[column] = partial(_lpips, network=network, signed=signed)
+        else:
+            known = ", ".join([*_PLAIN, *_LPIPS])
+            raise ValueError(f"params.yaml: metrics has the unknown measure {name!r}; choose from {known}")
+    return found
+
+
+def _lpips(
+    _batch: Batch, _prediction: Prediction, rgb: Tensor, truth: Tensor, *, network: Any, signed: bool  # noqa: ANN401
+) -> Tensor:
+    return metrics.lpips(rgb, truth, network, signed=signed)
+
+
+_PLAIN: dict[str, dict[str, Measure]] = {
+    "psnr": {"psnr": lambda b, p, rgb, truth: metrics.psnr(rgb, truth)},
+    "ssim": {"ssim": lambda b, p, rgb, truth: metrics.ssim(rgb, truth)},
+    "boundary_psnr": {"boundary_psnr": lambda b, p, rgb, truth: metrics.boundary_psnr(rgb, truth)},
+    "patch_error_variance": {"patch_error_variance": lambda b, p, rgb, truth: metrics.patch_error_variance(rgb, truth)},
+    "cf_signed": {
+        "cf_signed": lambda b, p, rgb, truth: metrics.cf_signed(rgb),
+        "true_cf_signed": lambda b, p, rgb, truth: metrics.cf_signed(truth),
+    },
+    "cf_abs": {
+        "cf_abs": lambda b, p, rgb, truth: metrics.cf_abs(rgb),
+        "true_cf_abs": lambda b, p, rgb, truth: metrics.cf_abs(truth),
+    },
+    "chroma": {
+        "chroma": lambda b, p, rgb, truth: metrics.chroma(p.ab),
+        "true_chroma": lambda b, p, rgb, truth: metrics.chroma(b["ab"]),
+    },
+    "ab_error": {"ab_error": lambda b, p, rgb, truth: metrics.ab_error(p.ab, b["ab"])},
+    "his": {"his": lambda b, p, rgb, truth: metrics.his(p.ab, b.get("reference_ab", b["ab"]))},
+}
+_LPIPS = {"lpips_alex": ("alex", True), "lpips_vgg": ("vgg", True), "lpips_vgg_unit": ("vgg", False)}
+
+
+def _extractor(asked: Evaluation, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
+    if asked.features is None:
+        return None
+    folder = paths.root() / asked.weights if asked.weights else None
+    return cast(Any, backbones.INCEPTIONS[asked.features](folder=folder).network.to(device))
+
+
+# Files
+
+
+def save(name: str, results: Results, *, out: str | Path = OFFICIAL) -> None:
+    """Write the results of `<paper>/<run>`: rows, features, samples, and the summary that `dvc metrics` shows.
+
+    Args:
+        name: The run.
+        results: From `evaluate`.
+        out: The folder of all results, relative to the project; elsewhere the summary lies beside the rest.
+    """
+    target = paths.resolve(out) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    results.rows.to_parquet(target.with_name(f"{target.name}.parquet"), index=False)
+    np.savez(target.with_name(f"{target.name}.features.npz"), **results.features)  # type: ignore[arg-type]  # numpy's stub
+    samples = target.with_name(f"{target.name}.samples")
+    shutil.rmtree(samples, ignore_errors=True)
+    for label, picture in results.samples.items():
+        file = samples / f"{label}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(file)
+    summary = json.dumps(summarise(results.rows), indent=1, sort_keys=True) + "\n"
+    beside = target.with_name(f"{target.name}.json")
+    paths.write_atomically(paths.report_metrics(name) if str(out) == OFFICIAL else beside, summary.encode())
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """Means per dataset and protocol over the pictures that are not near gray, rounded to six digits."""
+    measures = rows.columns.difference(list(KEYS))
+    counted = rows[~rows["near_gray"]] if not rows["near_gray"].all() else rows
+    result: dict[str, dict[str, dict[str, float]]] = {}
+    for (dataset, protocol), group in counted.groupby(["dataset", "protocol"]):
+        means = group[measures].mean().dropna().round(6)
+        result.setdefault(str(dataset), {})[str(protocol)] = {str(k): float(v) for k, v in means.items()}
+    return result

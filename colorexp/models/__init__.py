@@ -1,0 +1,1 @@
+"""One file per model family; runs name a model by dotted string, `colorexp.models.<family>:<Class>`."""

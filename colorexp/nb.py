@@ -1,0 +1,127 @@
+"""Runs one notebook the way a stage does: `python -m colorexp.nb NOTEBOOK OUT [name=value ...]`; `--strip NOTEBOOK OUT` cleans one.
+
+Papermill's API with what its command line lacks: an unknown parameter is an error, folders are made, the executed notebook has the
+same bytes every time (no clocks, random ids or paths of this machine), and a failing cell leaves it behind with its traceback.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # jupyter-events would compile a grammar of a second
+
+from ruamel.yaml import YAML
+
+from colorexp import absent, paths
+
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def strip(source: Path, out: Path) -> None:
+    """Write what matters of a notebook: its cells' sources and tags. Saving it in JupyterLab then re-runs nothing."""
+    notebook = json.loads(source.read_text())
+    cells = [_bare(cell, number) for number, cell in enumerate(notebook["cells"])]
+    content = {"cells": cells, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _bare(cell: dict[str, Any], number: int) -> dict[str, Any]:
+    source = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+    tags = cell["metadata"].get("tags", [])
+    bare = {"cell_type": cell["cell_type"], "id": f"cell-{number}", "metadata": {"tags": tags} if tags else {}, "source": source}
+    return bare | ({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {})
+
+
+def run(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
+    """Execute a notebook, or write that the profile leaves its run or dataset out.
+
+    Args:
+        notebook: With a cell tagged `parameters`.
+        out: The executed notebook.
+        parameters: Values for that cell.
+
+    Raises:
+        ValueError: If the notebook does not have such a parameter.
+        SystemExit: If a cell fails; the executed notebook holds the traceback and is named on stderr.
+    """
+    kind = next((kind for kind in ("run", "dataset") if kind in parameters), None)
+    if kind and (why := absent.reason(parameters[kind], kind=kind)):
+        absent.write(notebook.stem, parameters[kind], why)
+        absent.notebook(out, f"{notebook.stem}: {parameters[kind]}", why)
+        print(why)
+        return
+    _execute(notebook, out, parameters)
+
+
+def _execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
+    import nbformat
+    import papermill
+
+    known = papermill.inspect_notebook(str(notebook))
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"{notebook} has no parameter {unknown[0]!r}; its parameters are: {', '.join(known)}")
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    os.environ.setdefault("WANDB_MODE", "offline")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        executed = papermill.execute_notebook(
+            str(notebook),
+            str(partial),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel warns of its own transport at every start
+            cwd=str(paths.root()),
+        )
+        nbformat.write(clean(executed), partial)
+        os.replace(partial, out)
+    except papermill.PapermillExecutionError as error:
+        os.replace(partial, out)
+        print(f"{error}\nthe stage failed; open {out} for the executed notebook with its traceback", file=sys.stderr)
+        raise SystemExit(1) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def clean(notebook: Any) -> Any:  # noqa: ANN401  a NotebookNode, which is untyped
+    """Remove clocks, random ids and this machine's paths from an executed notebook."""
+    notebook.metadata = {"kernelspec": KERNEL}
+    here = str(paths.root())
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        for output in cell.get("outputs", []):
+            for holder, key in ((output, "text"), *((output.get("data", {}), kind) for kind in output.get("data", {}))):
+                if isinstance(holder.get(key), str):
+                    holder[key] = holder[key].replace(here, ".")
+    return notebook
+
+
+def parse(argument: str) -> tuple[str, Any]:
+    """`name=value`, the value read as YAML 1.2, where 1e-3 is a number.
+
+    Raises:
+        ValueError: If there is no `=`.
+    """
+    name, equals, value = argument.partition("=")
+    if not equals:
+        raise ValueError(f"expected name=value, got {argument!r}")
+    return name, YAML(typ="safe", pure=True).load(value)
+
+
+def main(arguments: list[str]) -> None:
+    """The command line."""
+    if arguments[:1] == ["--strip"]:
+        strip(Path(arguments[1]), Path(arguments[2]))
+    else:
+        run(Path(arguments[0]), Path(arguments[1]), dict(parse(argument) for argument in arguments[2:]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

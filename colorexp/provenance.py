@@ -1,0 +1,65 @@
+"""Where a number comes from: hashes of data, configuration and code. Never a clock, never a commit."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from colorexp import paths
+
+
+def config_hash(values: dict[str, Any]) -> str:
+    """Of plain values, whatever the order of their keys. 12 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def data_hash(dataset: str) -> str:
+    """Of a prepared dataset: its manifest (with a checksum per picture) and its statistics.
+
+    Raises:
+        FileNotFoundError: If the dataset has not been prepared.
+    """
+    folder = paths.prepared(dataset)
+    digest = hashlib.sha256()
+    for name in ("manifest.parquet", "stats.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {dataset}`")
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """Of the given modules of this package and all they import from it."""
+    digest = hashlib.sha256()
+    for module in sorted(closure(modules)):
+        digest.update(module.encode() + b"\0" + _file(module).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def closure(modules: Iterable[str]) -> set[str]:
+    """The modules and everything of this package they import, directly or not, also inside functions."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += _imports(module)
+    return found
+
+
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(_file(module).read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == "colorexp" and _file(name).is_file()]
+
+
+def _file(module: str) -> Path:
+    path = paths.package().parent / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

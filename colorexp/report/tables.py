@@ -1,0 +1,206 @@
+"""Per-image results and published numbers -> comparison tables, as CSV, Markdown and LaTeX."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from colorexp import config, paths
+from colorexp.seeding import seed_of
+
+COLUMNS = ("published", "measured", "low", "high", "n", "dataset", "profile", "seeds", "metric", "note")
+RESAMPLES = 2000
+INTERVAL_MINIMUM = 20
+"""Fewer pictures carry no interval."""
+
+
+# Results of runs
+
+
+def results(run: str) -> pd.DataFrame:
+    """The per-image rows of `<paper>/<run>`; none where the profile leaves the run out.
+
+    Raises:
+        FileNotFoundError: If the run has not been evaluated.
+    """
+    path = paths.results(run)
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} has not been evaluated (no {path.name}); run `dvc repro`")
+    return pd.read_parquet(path)
+
+
+def history(run: str) -> pd.DataFrame:
+    """One row per epoch of `<paper>/<run>`; none where it was not trained."""
+    return pd.read_csv(paths.run(run) / "history.csv")
+
+
+def card(run: str) -> dict[str, Any]:
+    """run.json of `<paper>/<run>`: status, configuration, best epoch, provenance."""
+    found: dict[str, Any] = json.loads((paths.run(run) / "run.json").read_text())
+    return found
+
+
+def repetitions(run: str) -> list[str]:
+    """`run` and the runs that differ from it in nothing but the seed."""
+    own = config.load(run)
+    same = own.as_dict() | {"name": "", "seed": 0, "parent": None}
+    others = (config.load(name) for name in config.runs(own.paper))
+    return [other.name for other in others if other.as_dict() | {"name": "", "seed": 0, "parent": None} == same]
+
+
+# Cells
+
+
+class Cell(NamedTuple):
+    """One number of an exhibit: what the paper prints and what was measured."""
+
+    labels: dict[str, str]
+    """The paper's row and column names."""
+    metric: str
+    """Definition of what was measured, as in `metrics`."""
+    published: float | None = None
+    values: "pd.Series[float] | float | None" = None
+    """One value per picture, or a single number, or None where there is none."""
+    dataset: str = ""
+    seeds: int | None = None
+    note: str = ""
+
+
+def tested(
+    run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None
+) -> Cell:
+    """A test result: one value per picture that is not near gray, averaged over the run's repetitions."""
+    cfg = config.load(run)
+    if cfg.absence:
+        return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
+    rows = pd.concat([results(name) for name in repetitions(run)])
+    chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
+    if metric not in chosen or chosen.empty:
+        return Cell(dict(labels), metric, published, dataset=dataset, note="not measured by this run")
+    values = chosen.groupby("image")[metric].mean()
+    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=chosen["seed"].nunique())
+
+
+def trained(run: str, metric: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
+    """A training mean of the epoch whose weights were kept, over the training mode's own forward passes."""
+    cfg = config.load(run)
+    if cfg.absence:
+        return Cell(dict(labels), metric, published, note=cfg.absence)
+    rows = history(run)
+    best = card(run)["best"]
+    if best is None:
+        return Cell(dict(labels), metric, published, note="nothing to train")
+    value = float(rows.loc[rows["epoch"] == best["epoch"], f"train/{metric}"].iloc[0])
+    where = " + ".join(cfg.data.train_on) + " (train)"
+    return Cell(dict(labels), metric, published, value, where, seeds=1, note=f"epoch {best['epoch'] + 1}")
+
+
+def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
+    """Published beside measured: labels, then the columns of `COLUMNS`.
+
+    Intervals are 95% percentile bootstraps over pictures, seeded by the cell's labels; below 20 pictures there is none. `dataset`
+    names what ours was measured on; the published number stands on the paper's data.
+    """
+    profile = config.read()["profile"]
+    rows = []
+    for cell in cells:
+        values = cell.values.dropna() if isinstance(cell.values, pd.Series) else cell.values
+        low, high, n = None, None, None
+        if isinstance(values, pd.Series):
+            low, high = bootstrap(values, *cell.labels.values(), cell.metric)
+            n, values = len(values), float(values.mean())
+        measured = {"measured": _rounded(values), "low": _rounded(low), "high": _rounded(high), "n": n}
+        about = {"dataset": cell.dataset, "profile": profile, "seeds": cell.seeds, "metric": cell.metric, "note": cell.note}
+        rows.append({**cell.labels, "published": cell.published, **measured, **about})
+    return pd.DataFrame(rows).astype({"n": "Int64", "seeds": "Int64"})
+
+
+def bootstrap(values: "pd.Series[float]", *key: str) -> tuple[float | None, float | None]:
+    """95% percentile interval of the mean over resampled pictures, or nothing below 20 of them."""
+    if len(values) < INTERVAL_MINIMUM:
+        return None, None
+    rng = np.random.default_rng(seed_of("bootstrap", *key))
+    draws = rng.integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(values.to_numpy()[draws].mean(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def difference(one: Cell, other: Cell) -> tuple[float, float | None, float | None] | None:
+    """Mean difference over the pictures two cells share, with its paired 95% interval; None where a cell is empty."""
+    if not (isinstance(one.values, pd.Series) and isinstance(other.values, pd.Series)):
+        return None
+    paired = (one.values - other.values).dropna()
+    key = (*one.labels.values(), *other.labels.values(), one.metric)
+    return float(paired.mean()), *bootstrap(paired, *key)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
+
+
+# Published numbers
+
+
+def published(paper: str, exhibit: str) -> pd.DataFrame:
+    """The rows of published/<paper>.csv of one exhibit."""
+    table = pd.read_csv(paths.published(paper))
+    return table[table["exhibit"] == exhibit].reset_index(drop=True)
+
+
+def printed(table: pd.DataFrame, *, method: str, dataset: str, metric: str) -> float:
+    """The one printed number for a method, data set and metric.
+
+    Raises:
+        KeyError: If the paper prints none, or several.
+    """
+    found = table[(table["method"] == method) & (table["dataset"] == dataset) & (table["metric"] == metric)]["value"]
+    if len(found) != 1:
+        raise KeyError(f"{len(found)} published values for {method}, {dataset}, {metric}")
+    return float(found.iloc[0])
+
+
+# Files and forms for reading
+
+
+def write(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
+    """Write a table as CSV, its path relative to the project, and hand it on for the notebook to show."""
+    paths.write_atomically(paths.resolve(out), table.to_csv(index=False).encode())
+    return table
+
+
+def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFrame:
+    """A comparison as people read it: a line per `rows`, a column per value of `column`, `measured (published)` in the cells."""
+    order = list(dict.fromkeys(table[column]))
+    lines: dict[tuple[str, ...], dict[str, str]] = {}
+    for record in table.to_dict("records"):
+        line = lines.setdefault(tuple(str(record[name]) for name in rows), dict.fromkeys(order, ""))
+        line[str(record[column])] = _cell(record)
+    return pd.DataFrame([dict(zip(rows, key, strict=True)) | cells for key, cells in lines.items()])
+
+
+def _cell(record: Mapping[str, Any]) -> str:
+    measured = "–" if pd.isna(record["measured"]) else f"{record['measured']:.4g}"
+    if not pd.isna(record["low"]):
+        measured += f" [{record['low']:.4g}, {record['high']:.4g}]"
+    return measured if pd.isna(record["published"]) else f"{measured} ({record['published']:.4g})"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A pipe table."""
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
+    lines += ["| " + " | ".join(_plain(value) for value in row) + " |" for row in table.itertuples(index=False)]
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """A booktabs table."""
+    return str(table.map(_plain).to_latex(index=False, escape=True))
+
+
+def _plain(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value).replace("|", "/")

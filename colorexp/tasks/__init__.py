@@ -1,0 +1,1 @@
+"""One LightningModule per way of training; each writes `inputs`, `loss` and `predict`."""

@@ -1,0 +1,162 @@
+"""Colorization as classification over uniform Lab bins, and its regression counterpart.
+
+Source: User Guided Image Colorization, sections 4.1 and 4.3.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from colorexp import color, losses, metrics
+from colorexp.tasks.base import Colorizer, Setting
+from colorexp.types import Batch, Prediction
+
+REPORTED_BINS = 32
+"""Accuracy is always measured over the paper's 32 bins, so that runs with other bins, or none, can be compared."""
+
+HintEncoding = Literal["ab", "bins"]
+
+
+def encode(batch: Batch, hint_encoding: HintEncoding, *, bins: int) -> Tensor:
+    """The networks' three channels: L/100 and the hints' a and b.
+
+    Args:
+        batch: Physical Lab and hints.
+        hint_encoding: `ab` gives physical a and b, `bins` the raw class index as in the released code, both 0 without hint.
+        bins: Classes per channel, for `bins`.
+
+    Returns:
+        Shape (B, 3, H, W).
+
+    Source: User Guided Image Colorization, section 4.1: L concatenated with a and b of the revealed patches, no mask channel.
+    """
+    L_n, hint = color.normalise(batch["L"], batch["hint_ab"], "user_guided")
+    if hint_encoding == "bins":
+        hint = color.bin_ab(batch["hint_ab"], bins=bins) * batch["hint_mask"]
+    return torch.cat([L_n, hint], 1).contiguous(memory_format=torch.channels_last)
+
+
+class BinClassifier(Colorizer):
+    """Class-rebalanced cross-entropy over bins of a and b, with extra weight on the hinted pixels.
+
+    Args:
+        model: Predicts (B, 2, K, H, W) logits.
+        setting: What the run prescribes.
+        bins: Classes K per channel.
+        hint_encoding: See `encode`.
+        lambda_patch: Weight of the hinted pixels' own term; 0 leaves it out, as the released code does.
+        class_weights: Weigh classes by inverse frequency among the training pictures (eq. 1).
+
+    Source: section 4.3, eq. 1-4.
+
+    Unspecified: lambda_patch; 10 is the value that stands, unused, in the released code.
+
+    Deviation: the released class weights were counted on all pictures, test included; ours on training pictures alone.
+    """
+
+    logged = ("loss", "accuracy")
+
+    def __init__(
+        self,
+        model: nn.Module,
+        setting: Setting,
+        *,
+        bins: int = 32,
+        hint_encoding: HintEncoding = "ab",
+        lambda_patch: float = 10.0,
+        class_weights: bool = True,
+    ) -> None:
+        super().__init__(model, setting)
+        self.bins, self.hint_encoding, self.lambda_patch = bins, hint_encoding, lambda_patch
+        weights = torch.ones(2, bins)
+        if class_weights and setting.statistics is not None:
+            weights = setting.statistics.class_weights(bins)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """See `encode`."""
+        return encode(batch, self.hint_encoding, bins=self.bins)
+
+    def loss(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+        """Eq. 2-4 and the accuracy over this run's own bins."""
+        index = color.bin_ab(batch["ab"], bins=self.bins)
+        entropy = losses.bin_entropy(output, index)
+        loss = losses.weighted_mean(entropy, index, self.weights)
+        if self.lambda_patch:
+            loss = loss + self.lambda_patch * losses.weighted_mean(entropy, index, self.weights, batch["hint_mask"])
+        return {"loss": loss, "accuracy": metrics.top1(output.detach(), index).mean()}
+
+    def predict(self, batch: Batch) -> Prediction:
+        """The centre of the most probable class of a and of b."""
+        logits = self.model(self.inputs(batch))
+        return Prediction(color.unbin_ab(logits.argmax(2), bins=self.bins), {"logits": logits})
+
+    def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
+        """The loss of every picture and its accuracies, see `colour_scores`."""
+        logits = prediction.extras["logits"]
+        singles = [
+            self.loss({key: value[i : i + 1] for key, value in batch.items()}, logits[i : i + 1])["loss"]  # type: ignore[arg-type, index]
+            for i in range(len(logits))
+        ]
+        return {"loss": torch.stack(singles), **colour_scores(batch, prediction)}
+
+
+class ChromaRegressor(Colorizer):
+    """Mean squared error on ab: the formulation whose results the paper calls dominated by brown.
+
+    Args:
+        model: Predicts (B, 2, 1, H, W), ab / 128 (built with `bins: null`).
+        setting: What the run prescribes.
+        hint_encoding: See `encode`.
+
+    Source: section 4.1, last paragraph.
+
+    Unspecified: the paper prints no regression loss; this is the plain one.
+    """
+
+    logged = ("loss", "accuracy")
+
+    def __init__(self, model: nn.Module, setting: Setting, *, hint_encoding: HintEncoding = "ab") -> None:
+        super().__init__(model, setting)
+        self.hint_encoding = hint_encoding
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """See `encode`."""
+        return encode(batch, self.hint_encoding, bins=REPORTED_BINS)
+
+    def loss(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+        """Mean squared error over normalised ab, and the accuracy after binning."""
+        ab = _to_ab(output)
+        loss = (ab - batch["ab"]).square().mean() / color.AB_LIMIT**2
+        return {"loss": loss, "accuracy": _reported_accuracy(ab.detach(), batch["ab"]).mean()}
+
+    def predict(self, batch: Batch) -> Prediction:
+        """The regressed colours."""
+        return Prediction(_to_ab(self.model(self.inputs(batch))))
+
+    def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
+        """See `colour_scores`."""
+        return colour_scores(batch, prediction)
+
+
+def colour_scores(batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
+    """Accuracy over the paper's 32 bins, whole and by object size where objects are known, each (B,)."""
+    index, target = _reported_index(prediction.ab), _reported_index(batch["ab"])
+    scores = {"accuracy": metrics.accuracy(index, target)}
+    if "instance_map" in batch:
+        by_size = metrics.accuracy_by_size(index, target, batch["instance_map"])
+        scores |= {f"accuracy_{size}": value for size, value in by_size.items()}
+    return scores
+
+
+def _to_ab(output: Tensor) -> Tensor:
+    return output.squeeze(2) * color.AB_LIMIT
+
+
+def _reported_index(ab: Tensor) -> Tensor:
+    return color.bin_ab(ab.clamp(-color.AB_LIMIT, color.AB_LIMIT - 1e-3), bins=REPORTED_BINS)
+
+
+def _reported_accuracy(ab: Tensor, target: Tensor) -> Tensor:
+    return metrics.accuracy(_reported_index(ab), _reported_index(target))
