@@ -1,7 +1,8 @@
 """The only reader of params.yaml: YAML -> profile laid over run -> frozen dataclasses, or an error that names the key.
 
 A run is a flat mapping. Keys that are no field of a dataclass below are the model's and the task's constructor arguments
-(`Run.options`); `runs.build` binds them to those signatures, so that a misspelt one is named there.
+(`Run.options`); `runs.build` binds them to those signatures, so that a misspelt one is named there. A profile's option for a
+paper changes the runs that have that option.
 """
 
 import difflib
@@ -97,8 +98,8 @@ class Hinting:
     hint_layout: Literal["free", "cells"] = "cells"
     protocols: list[str] = field(default_factory=lambda: ["0"])
     """Amounts in evaluation; each is a row of the results."""
-    hint_files: str | None = None
-    """A folder with hint files per amount (`h2-n10/<image>.txt`) to be used in evaluation instead of seeded draws."""
+    hint_files: dict[str, str] = field(default_factory=dict)
+    """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used in evaluation instead of seeded draws."""
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
@@ -297,6 +298,12 @@ def _raw_run(params: Mapping[str, Any], name: str, profile: str) -> dict[str, An
     table = params["runs"][paper]
     overrides = dict(params["profiles"][profile].get(paper) or {})
     special = {key: overrides.pop(key) for key in list(overrides) if isinstance(overrides[key], dict) and key in table}
+    common = {f.name for kind in (Run, *GROUPS.values()) for f in fields(kind)} | {"in"}
+    for key in overrides.keys() - common:
+        if not any(key in values for values in table.values()):
+            others = sorted({other for values in table.values() for other in values} | common)
+            raise ValueError(f"params.yaml: profiles.{profile}.{paper} has the unknown key {key!r}{_suggest(key, others)}")
+    overrides = {key: value for key, value in overrides.items() if key in common or key in table[run]}
     return {**table[run], **overrides, **special.get(run, {})}
 
 

@@ -75,12 +75,16 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     return Results(frame, stacked, samples)
 
 
+def _pictures(cfg: Run, dataset: str, protocol: str) -> tuple[Pictures, Fixed]:
+    choose = partial(_test_hints, dataset=dataset, protocol=protocol, cfg=cfg)
+    view = View2D(cfg.data.eval_view, cfg.data.size)
+    pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=cfg.hinting.hint_patch)
+    return pictures, Fixed(pictures, cfg.evaluation.eval_batch, protocol)
+
+
 def _batches(cfg: Run, dataset: str, protocol: str, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
     hinting = cfg.hinting
-    choose = partial(_test_hints, protocol=protocol, cfg=cfg)
-    view = View2D(cfg.data.eval_view, cfg.data.size)
-    pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=hinting.hint_patch)
-    sampler = Fixed(pictures, cfg.evaluation.eval_batch, protocol)
+    pictures, sampler = _pictures(cfg, dataset, protocol)
     loader = DataLoader(pictures, batch_sampler=sampler, collate_fn=collate, num_workers=cfg.hardware.workers)
     for draws, raw in zip(sampler.batches, loader, strict=True):
         moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in raw.items()}
@@ -88,13 +92,29 @@ def _batches(cfg: Run, dataset: str, protocol: str, device: torch.device) -> Ite
         yield batch, [pictures.near_gray[draw.index] for draw in draws]
 
 
-def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, protocol: str, cfg: Run) -> Tensor:
+def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, dataset: str, protocol: str, cfg: Run) -> Tensor:
     hinting = cfg.hinting
     amount = hints.Amount.parse(protocol)
-    if hinting.hint_files is None or amount.high == 0:
+    if dataset not in hinting.hint_files or amount.high == 0:
         return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
-    folder = paths.root() / hinting.hint_files / hints.folder_name(protocol, hinting.hint_patch)
+    folder = paths.root() / hinting.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
     return hints.read(folder / f"{identity}.txt").corners
+
+
+def write_hints(cfg: Run, folder: Path) -> int:
+    """Write the hints that an evaluation of a run draws as files, `<dataset>/h3-n0.5%/<image>.txt`, and return how many.
+
+    Other programs can then be measured under the same hints; `hint_files` reads such folders.
+    """
+    written = 0
+    for dataset in cfg.data.evaluate_on:
+        for protocol in cfg.hinting.protocols:
+            pictures, sampler = _pictures(cfg, dataset, protocol)
+            for draw in (draw for batch in sampler.batches for draw in batch):
+                name, corners = pictures.corners(draw)
+                hints.write(folder / dataset / hints.folder_name(protocol, cfg.hinting.hint_patch) / f"{name}.txt", corners)
+                written += 1
+    return written
 
 
 def _picture(L: Tensor, ab: Tensor) -> Tensor:

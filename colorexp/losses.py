@@ -133,7 +133,8 @@ def gate_entropy(alpha: Tensor) -> Tensor:
 
     Source: Exemplar attention (Yin et al. 2021), eq. 11 (sparse loss).
     """
-    return -torch.special.xlogy(alpha, alpha).sum(1).mean()
+    log_alpha = alpha.clamp(min=torch.finfo(alpha.dtype).tiny).log()  # a softmax that is sure underflows to zero
+    return -(alpha * log_alpha).sum(1).mean()
 
 
 def superpixel_reconstruction(target: Tensor, reconstruction: Tensor, *, cell: int, position_weight: float) -> Tensor:

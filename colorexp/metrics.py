@@ -101,19 +101,43 @@ def ab_error(ab: Tensor, target: Tensor) -> Tensor:
     return (ab - target).norm(dim=1).flatten(1).mean(1)
 
 
-def accuracy(index: Tensor, target: Tensor) -> Tensor:
+def accuracy(index: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Share of exactly matching colour classes over pixels and both channels.
 
     Args:
         index: Predicted classes. Shape (B, 2, H, W).
         target: True classes. Shape (B, 2, H, W).
+        mask: Pixels that count, True = counts; all of them if None. Shape (B, 1, H, W).
 
     Returns:
-        Shape (B,).
+        Shape (B,); NaN where no pixel counts.
 
     Source: User Guided Image Colorization, Table 1.
     """
-    return (index == target).flatten(1).float().mean(1)
+    match = (index == target).flatten(1).float()
+    if mask is None:
+        return match.mean(1)
+    counts = mask.expand_as(index).flatten(1).float()
+    return (match * counts).sum(1) / counts.sum(1)
+
+
+def balanced_accuracy(index: Tensor, target: Tensor, *, bins: int) -> Tensor:
+    """Accuracy in which every class that occurs in a picture counts alike, however few pixels it has; mean of a and b.
+
+    Args:
+        index: Predicted classes. Shape (B, 2, H, W).
+        target: True classes. Shape (B, 2, H, W).
+        bins: Number of classes K.
+
+    Returns:
+        Shape (B,).
+    """
+    target, match = target.flatten(2), (index == target).flatten(2).float()
+    pixels, right = (
+        torch.zeros(*target.shape[:2], bins, device=match.device).scatter_add(2, target, values)
+        for values in (torch.ones_like(match), match)
+    )
+    return (right / pixels).nanmean(2).mean(1)  # 0/0 where a class does not occur
 
 
 def top1(logits: Tensor, index: Tensor) -> Tensor:
@@ -125,7 +149,7 @@ def top1(logits: Tensor, index: Tensor) -> Tensor:
     return (own >= logits.amax(2)).flatten(1).float().mean(1)
 
 
-OBJECT_SIZES = {"small": (0.0, 0.01), "medium": (0.01, 0.04), "large": (0.04, 1.0)}
+OBJECT_SIZES = {"small": (0.0, 0.005), "medium": (0.005, 0.02), "large": (0.02, 1.0)}
 """Shares of the picture; an object belongs where low <= share < high."""
 
 
@@ -205,9 +229,13 @@ def inception_score(logits: Tensor, *, splits: int = 10) -> float:
     return float(metric_isc.isc_features_to_metric(logits, splits=splits, rng_seed=0)[metric_isc.KEY_METRIC_ISC_MEAN])
 
 
-def _unit(rgb: Tensor) -> Tensor:
+def _check_picture(rgb: Tensor) -> None:
     if rgb.ndim != 4 or rgb.shape[1] != 3:
         raise ValueError(f"rgb must be (B, 3, H, W), got {tuple(rgb.shape)}")
+
+
+def _unit(rgb: Tensor) -> Tensor:
+    _check_picture(rgb)
     return color.from_8bit(rgb) if rgb.dtype == torch.uint8 else rgb
 
 
@@ -222,5 +250,6 @@ def _colourfulness(red_green: Tensor, yellow_blue: Tensor) -> Tensor:
 
 
 def _bytes_hwc(rgb: Tensor) -> list[np.ndarray]:
+    _check_picture(rgb)
     rgb = rgb if rgb.dtype == torch.uint8 else color.to_8bit(rgb)
     return [picture.permute(1, 2, 0).cpu().numpy() for picture in rgb]

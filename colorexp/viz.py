@@ -51,21 +51,26 @@ def curves(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy", "l
     return figure
 
 
-def compared_curves(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[str], stage: str = "val") -> Figure:
-    """One line per run, one panel per quantity.
+def curve_pairs(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[str]) -> Figure:
+    """One panel per quantity and stage, training left and validation right, one line per run, shared axes.
 
     Args:
-        histories: By label.
-        quantities: Which to draw.
-        stage: `train` or `val`.
+        histories: By label, as for `curves`.
+        quantities: Which to draw, a row each.
     """
-    figure, axes = plt.subplots(1, len(quantities), figsize=(4 * len(quantities), 2.8), squeeze=False)
-    for axis, quantity in zip(axes[0], quantities, strict=True):
-        for label, history in histories.items():
-            axis.plot(history["epoch"] + 1, history[f"{stage}/{quantity}"], marker=".", label=label)
-        axis.set(xlabel="epoch", title=f"{ {'train': 'training', 'val': 'validation'}[stage]} {quantity}")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0][-1].legend()
+    stages = {"train": "training", "val": "validation"}
+    figure, axes = plt.subplots(
+        len(quantities), 2, figsize=(8, 2.6 * len(quantities)), squeeze=False, sharex=True, sharey="row"
+    )
+    for quantity, line in zip(quantities, axes, strict=True):
+        for (stage, title), axis in zip(stages.items(), line, strict=True):
+            for label, history in histories.items():
+                axis.plot(history["epoch"] + 1, history[f"{stage}/{quantity}"], marker=".", label=label)
+            axis.set(title=f"{title} {quantity}", ylim=(0, None))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    axes[0][0].legend()
     plt.close(figure)
     return figure
 

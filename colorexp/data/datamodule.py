@@ -133,16 +133,27 @@ class Pictures(Dataset[dict[str, Any]]):
         return len(self.entries)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        identity, planes, maps = self._cut(draw)
+        size = (planes.shape[-2], planes.shape[-1])
+        corners = self._corners(draw, identity, size)
+        sample = {"id": identity, "rgb": planes[:3], "hint_mask": hints.rasterise(corners, size, patch=self.patch)}
+        return sample | dict(zip(maps, planes[3:], strict=True))
+
+    def corners(self, draw: Draw) -> tuple[str, Tensor]:
+        """A picture's name within its dataset and the hints of that draw."""
+        identity, planes, _ = self._cut(draw)
+        return identity.partition("/")[2], self._corners(draw, identity, (planes.shape[-2], planes.shape[-1]))
+
+    def _corners(self, draw: Draw, identity: str, size: tuple[int, int]) -> Tensor:
+        return self.choose(size, generator(*draw.key, identity, "hints"), identity.partition("/")[2])
+
+    def _cut(self, draw: Draw) -> tuple[str, Tensor, list[str]]:
         name, row = self.entries[draw.index]
         record = self.shards[name][row]
         identity = f"{name}/{record.id}"
-        rng = generator(*draw.key, identity, "picture")
         planes = np.concatenate([record.rgb.transpose(2, 0, 1), *(plane[None] for plane in record.maps.values())])
-        planes = self.view.apply(torch.from_numpy(planes), rng)
-        size = (planes.shape[-2], planes.shape[-1])
-        corners = self.choose(size, generator(*draw.key, identity, "hints"), record.id)
-        sample = {"id": identity, "rgb": planes[:3], "hint_mask": hints.rasterise(corners, size, patch=self.patch)}
-        return sample | dict(zip(record.maps, planes[3:], strict=True))
+        cut = self.view.apply(torch.from_numpy(planes), generator(*draw.key, identity, "picture"))
+        return identity, cut, list(record.maps)
 
 
 class StepSampler(Sampler[list[Draw]]):
@@ -248,9 +259,9 @@ def to_physical(raw: Mapping[str, Any], *, patch: int, layout: hints.Layout) -> 
     """Bytes -> physical Lab and hint colours, on whatever device the bytes are."""
     lab = color.rgb_to_lab(color.from_8bit(raw["rgb"]))
     L, ab = lab[:, :1].contiguous(), lab[:, 1:].contiguous()
-    hint_ab = hints.colours(ab, raw["hint_mask"], patch=patch, layout=layout)
+    shown = [hints.colours(*pair, patch=patch, layout=layout) for pair in zip(ab, raw["hint_mask"], strict=True)]
     rest = {key: value for key, value in raw.items() if key != "rgb"}
-    return cast(Batch, {**rest, "L": L, "ab": ab, "hint_ab": hint_ab})
+    return cast(Batch, {**rest, "L": L, "ab": ab, "hint_ab": torch.stack(shown)})
 
 
 class ColorizationData(LightningDataModule):

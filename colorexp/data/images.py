@@ -1,5 +1,6 @@
 """The one door through which pictures enter: formats, sizes and colour models are checked and named here."""
 
+import struct
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +18,10 @@ RESAMPLE = {
     "bicubic": Image.Resampling.BICUBIC,
     "area": Image.Resampling.BOX,
 }
+
+
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What Pillow's decoders raise on damaged files."""
 
 
 class BadImage(ValueError):
@@ -75,14 +80,14 @@ def open_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
             raise BadImage("not a picture, or of a format that is not allowed") from None
         except Image.DecompressionBombError:
             raise BadImage(f"more than {max_pixels} pixels") from None
-        except (OSError, SyntaxError, ValueError) as error:
+        except DAMAGE as error:
             raise BadImage(f"damaged: {error}") from None
     if picture.width * picture.height > max_pixels:
         raise BadImage(f"{picture.width}x{picture.height} is more than {max_pixels} pixels")
     try:
         picture.load()
         return _to_rgb(picture)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGE as error:
         raise BadImage("truncated" if "truncated" in str(error) else f"damaged: {error}") from None
 
 

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,8 +92,9 @@ def _duplicates(items: list[Item]) -> dict[Item, str]:
     """Files whose bytes equal those of an earlier one, with the earlier one's id; only files of equal length are read."""
     by_length: dict[int, list[Item]] = defaultdict(list)
     for item in items:
-        if item.path is not None and item.path.is_file():
-            by_length[item.path.stat().st_size].append(item)
+        if item.path is not None:
+            with suppress(OSError):  # the next pass names the reason
+                by_length[item.path.stat().st_size].append(item)
     seen: dict[bytes, str] = {}
     found = {}
     for alike in by_length.values():
@@ -138,6 +140,8 @@ def _from_file(cfg: Dataset, item: Item) -> tuple[Record, dict[str, Any]]:
     width, height = opened.rgb.size
     if min(width, height) < cfg.min_side:
         raise BadImage(f"{width}x{height} is smaller than {cfg.min_side} pixels")
+    if cfg.fit == "short" and cfg.size**2 * max(width, height) > cfg.max_pixels * min(width, height):
+        raise BadImage(f"{width}x{height} would be stored with more than {cfg.max_pixels} pixels")
     picture = images.fit(opened.rgb, size=cfg.size, how=cfg.fit, resample=cfg.resample)
     if cfg.gray == "quarantine" and images.is_gray(picture):
         constant = all(low == high for low, high in picture.getextrema())  # type: ignore[misc]  # one pair per channel
@@ -163,9 +167,9 @@ def _count_colours(shard: Path, near_gray: float) -> tuple[list[dict[str, float]
         rgb = color.from_8bit(torch.tensor(record.rgb).permute(2, 0, 1)[None])
         ab = color.rgb_to_lab(rgb)[:, 1:]
         low, high = color.NEAR_GRAY_BINS
-        marginal = ((ab >= low) & (ab < high)).float().mean((0, 2, 3))
+        marginal = ((ab >= low) & (ab < high)).double().mean((0, 2, 3))
         share = {
-            "gray_joint": float((ab.abs() < near_gray).all(1).float().mean()),
+            "gray_joint": float((ab.abs() < near_gray).all(1).double().mean()),
             "gray_a": float(marginal[0]),
             "gray_b": float(marginal[1]),
         }

@@ -72,12 +72,16 @@ def _folder(cfg: Dataset) -> Listing:
     files, skipped = _walk(root)
     if not files:
         raise ValueError(f"no pictures in {cfg.root} (looked for {', '.join(sorted(SUFFIXES))})")
+    for split, share in {"test": cfg.test, "val": cfg.val}.items():
+        if share > 1:
+            raise ValueError(f"params.yaml: datasets.{cfg.name}.{split} must be a share in 0..1 for a folder, got {share}")
+    names = frozenset(files)
     stems = Counter(name.rsplit(".", 1)[0] for name in files)
     split_of = _by_name(cfg, root, files) if cfg.splits else _by_hash(cfg)
     items = []
     for name in files:
         stem = name.rsplit(".", 1)[0]
-        identity = stem if stems[stem] == 1 else name  # a.jpg beside a.png keep their suffixes
+        identity = stem if stems[stem] == 1 and stem not in names else name  # a.jpg beside a.png keep their suffixes
         items.append(Item(identity, split_of(name), root / name, 0, identity))
     return Listing(items, skipped)
 
@@ -103,10 +107,6 @@ def _walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _by_hash(cfg: Dataset) -> Callable[[str], str]:
     """A picture's split depends on its name and the seed alone, so adding pictures moves no other."""
-    shares = {"test": cfg.test, "val": cfg.val}
-    for split, share in shares.items():
-        if share > 1:
-            raise ValueError(f"params.yaml: datasets.{cfg.name}.{split} must be a share in 0..1 for a folder, got {share}")
 
     def split_of(name: str) -> str:
         draw = seeding.seed_of(cfg.seed, "split", name) / 2**63
@@ -120,13 +120,15 @@ def _by_name(cfg: Dataset, root: Path, files: list[str]) -> Callable[[str], str]
     for split, where in cfg.splits.items():
         place = root / where
         if place.is_dir():
-            names = [name for name in files if name.startswith(f"{where.rstrip('/')}/")]
+            names = [name for name in files if Path(name).is_relative_to(where)]
         elif place.is_file():
             names = [line.strip() for line in place.read_text().splitlines() if line.strip()]
             if missing := sorted(set(names) - set(files)):
                 raise ValueError(f"{place.name} names {len(missing)} missing pictures: {', '.join(missing[:20])}")
         else:
             raise FileNotFoundError(f"params.yaml: datasets.{cfg.name}.splits.{split} = {where!r} is neither folder nor file")
+        if not names:
+            raise ValueError(f"params.yaml: datasets.{cfg.name}.splits.{split} = {where!r} holds no picture")
         for name in names:
             if chosen.setdefault(name, split) != split:
                 raise ValueError(f"{name} is in the splits {chosen[name]} and {split}")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from colorexp import config, paths
 from colorexp.seeding import seed_of
@@ -49,6 +50,57 @@ def repetitions(run: str) -> list[str]:
     same = own.as_dict() | {"name": "", "seed": 0, "parent": None}
     others = (config.load(name) for name in config.runs(own.paper))
     return [other.name for other in others if other.as_dict() | {"name": "", "seed": 0, "parent": None} == same]
+
+
+def samples(run: str) -> list[str]:
+    """Labels `<dataset>/<image>.<part>` of the pictures that `<paper>/<run>` kept, sorted; none where the profile leaves it out."""
+    folder = paths.samples(run)
+    return sorted(path.relative_to(folder).as_posix().removesuffix(".png") for path in folder.rglob("*.png"))
+
+
+def sample(run: str, label: str) -> "np.ndarray | None":
+    """One of these pictures, (H, W, 3) uint8, or None where the run did not keep it."""
+    path = paths.samples(run) / f"{label}.png"
+    return np.asarray(Image.open(path)) if path.is_file() else None
+
+
+# Configuration
+
+
+def overview(paper: str) -> pd.DataFrame:
+    """The paper's runs: what each varies and whether the profile includes it."""
+    rows = []
+    for name in config.runs(paper):
+        cfg = config.load(name)
+        parent = cfg.parent and config.load(f"{paper}/{cfg.parent}")
+        varies = ", ".join(f"{key}: {value}" for key, (_, value) in _changes(parent, cfg).items()) if parent else ""
+        state = "yes" if cfg.present else f"no (in {', '.join(cfg.profiles)})"
+        rows.append({"run": cfg.name.split("/")[1], "in this profile": state, "varies": cfg.parent or "", "by": varies})
+    return pd.DataFrame(rows)
+
+
+def overrides(run: str) -> pd.DataFrame:
+    """What the active profile changes of a run's values in the profile `paper`."""
+    changes = _changes(config.load(run, profile="paper"), config.load(run))
+    changes.pop("profile", None)
+    profile = config.read()["profile"]
+    return pd.DataFrame([{"key": key, "paper": str(old), profile: str(new)} for key, (old, new) in changes.items()])
+
+
+_IDENTITY = ("name", "parent", "profiles")
+
+
+def _changes(one: config.Run, other: config.Run) -> dict[str, tuple[Any, Any]]:
+    before, after = (_flat(run.as_dict()) for run in (one, other))
+    keys = [key for key in {**before, **after} if key not in _IDENTITY]
+    return {key: (before.get(key, "–"), after.get(key, "–")) for key in keys if before.get(key, "–") != after.get(key, "–")}
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    groups = [values[name] for name in (*config.GROUPS, "options")]
+    return {key: value for key, value in values.items() if key not in (*config.GROUPS, "options")} | {
+        key: value for group in groups for key, value in group.items()
+    }
 
 
 # Cells
@@ -128,13 +180,55 @@ def bootstrap(values: "pd.Series[float]", *key: str) -> tuple[float | None, floa
     return float(low), float(high)
 
 
-def difference(one: Cell, other: Cell) -> tuple[float, float | None, float | None] | None:
-    """Mean difference over the pictures two cells share, with its paired 95% interval; None where a cell is empty."""
+class Difference(NamedTuple):
+    """A mean over pictures with its 95% interval, which is empty below 20 pictures."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def difference(one: Cell, other: Cell) -> Difference | None:
+    """Mean difference over the pictures two cells share, with its paired interval; None where a cell is empty."""
     if not (isinstance(one.values, pd.Series) and isinstance(other.values, pd.Series)):
         return None
     paired = (one.values - other.values).dropna()
     key = (*one.labels.values(), *other.labels.values(), one.metric)
-    return float(paired.mean()), *bootstrap(paired, *key)
+    return Difference(float(paired.mean()), *bootstrap(paired, *key), len(paired))
+
+
+Side = tuple[str, str]
+"""A run and a hint protocol."""
+
+
+def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, dataset: str) -> pd.DataFrame:
+    """Paired differences over one dataset's test pictures.
+
+    Args:
+        asked: Claim, metric (or one for each side), first side, second side.
+        dataset: The dataset.
+
+    Returns:
+        Claim, metric, both sides, difference with its 95% interval, number of pictures, note.
+    """
+    profile = config.read()["profile"]
+    rows = []
+    for claim, metric, *sides in asked:
+        names = metric if isinstance(metric, tuple) else (metric, metric)
+        one, other = (
+            tested(run, name, dataset=dataset, protocol=protocol, labels={"run": run, "hints": protocol})
+            for name, (run, protocol) in zip(names, sides, strict=True)
+        )
+        found = difference(one, other)
+        low, high, n = None, None, None
+        if found:
+            low, high, n = found.low, found.high, found.n
+        first, second = (f"{cell.labels['run'].split('/')[1]} at {cell.labels['hints']}" for cell in (one, other))
+        value = {"difference": _rounded(found.mean if found else None), "low": _rounded(low), "high": _rounded(high), "n": n}
+        about = {"dataset": f"{dataset} (test)", "profile": profile, "note": one.note or other.note}
+        rows.append({"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about})
+    return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
 def _rounded(value: float | None) -> float | None:

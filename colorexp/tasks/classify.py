@@ -18,20 +18,21 @@ REPORTED_BINS = 32
 HintEncoding = Literal["ab", "bins"]
 
 
-def encode(batch: Batch, hint_encoding: HintEncoding, *, bins: int) -> Tensor:
+def encode(batch: Batch, hint_encoding: HintEncoding, *, bins: int, hint_scale: float = 1.0) -> Tensor:
     """The networks' three channels: L/100 and the hints' a and b.
 
     Args:
         batch: Physical Lab and hints.
         hint_encoding: `ab` gives physical a and b, `bins` the raw class index as in the released code, both 0 without hint.
         bins: Classes per channel, for `bins`.
+        hint_scale: What physical a and b are divided by.
 
     Returns:
         Shape (B, 3, H, W).
 
     Source: User Guided Image Colorization, section 4.1: L concatenated with a and b of the revealed patches, no mask channel.
     """
-    L_n, hint = color.normalise(batch["L"], batch["hint_ab"], "user_guided")
+    L_n, hint = color.normalise(batch["L"], batch["hint_ab"] / hint_scale, "user_guided")
     if hint_encoding == "bins":
         hint = color.bin_ab(batch["hint_ab"], bins=bins) * batch["hint_mask"]
     return torch.cat([L_n, hint], 1).contiguous(memory_format=torch.channels_last)
@@ -45,8 +46,11 @@ class BinClassifier(Colorizer):
         setting: What the run prescribes.
         bins: Classes K per channel.
         hint_encoding: See `encode`.
+        hint_scale: See `encode`; L is divided by 100, and hints learn faster on the same scale. 1 is the paper.
         lambda_patch: Weight of the hinted pixels' own term; 0 leaves it out, as the released code does.
-        class_weights: Weigh classes by inverse frequency among the training pictures (eq. 1).
+        class_weight_power: Exponent of the class weights, which fall with the classes' frequency among the training pictures
+            (eq. 1). 1 is the paper, 0 leaves them out. Inverse frequencies span four orders of magnitude, so that for thousands of
+            steps rare colours drown everything else; a short training is better off with inverse square roots, 0.5.
 
     Source: section 4.3, eq. 1-4.
 
@@ -64,19 +68,23 @@ class BinClassifier(Colorizer):
         *,
         bins: int = 32,
         hint_encoding: HintEncoding = "ab",
+        hint_scale: float = 1.0,
         lambda_patch: float = 10.0,
-        class_weights: bool = True,
+        class_weight_power: float = 1.0,
     ) -> None:
         super().__init__(model, setting)
-        self.bins, self.hint_encoding, self.lambda_patch = bins, hint_encoding, lambda_patch
+        if not 0 <= class_weight_power <= 1:
+            raise ValueError(f"class_weight_power must be in [0, 1], got {class_weight_power}")
+        self.bins, self.lambda_patch = bins, lambda_patch
+        self.hint_encoding, self.hint_scale = hint_encoding, hint_scale
         weights = torch.ones(2, bins)
-        if class_weights and setting.statistics is not None:
-            weights = setting.statistics.class_weights(bins)
+        if class_weight_power and setting.statistics is not None:
+            weights = setting.statistics.class_weights(bins) ** class_weight_power
         self.register_buffer("weights", weights, persistent=False)
 
     def inputs(self, batch: Batch) -> Tensor:
         """See `encode`."""
-        return encode(batch, self.hint_encoding, bins=self.bins)
+        return encode(batch, self.hint_encoding, bins=self.bins, hint_scale=self.hint_scale)
 
     def loss(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
         """Eq. 2-4 and the accuracy over this run's own bins."""
@@ -109,6 +117,7 @@ class ChromaRegressor(Colorizer):
         model: Predicts (B, 2, 1, H, W), ab / 128 (built with `bins: null`).
         setting: What the run prescribes.
         hint_encoding: See `encode`.
+        hint_scale: See `encode`.
 
     Source: section 4.1, last paragraph.
 
@@ -117,13 +126,15 @@ class ChromaRegressor(Colorizer):
 
     logged = ("loss", "accuracy")
 
-    def __init__(self, model: nn.Module, setting: Setting, *, hint_encoding: HintEncoding = "ab") -> None:
+    def __init__(
+        self, model: nn.Module, setting: Setting, *, hint_encoding: HintEncoding = "ab", hint_scale: float = 1.0
+    ) -> None:
         super().__init__(model, setting)
-        self.hint_encoding = hint_encoding
+        self.hint_encoding, self.hint_scale = hint_encoding, hint_scale
 
     def inputs(self, batch: Batch) -> Tensor:
         """See `encode`."""
-        return encode(batch, self.hint_encoding, bins=REPORTED_BINS)
+        return encode(batch, self.hint_encoding, bins=REPORTED_BINS, hint_scale=self.hint_scale)
 
     def loss(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
         """Mean squared error over normalised ab, and the accuracy after binning."""
@@ -141,9 +152,15 @@ class ChromaRegressor(Colorizer):
 
 
 def colour_scores(batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
-    """Accuracy over the paper's 32 bins, whole and by object size where objects are known, each (B,)."""
+    """Accuracy over the paper's 32 bins: of all pixels, with every occurring class counting alike, of hinted pixels, and by object
+    size where objects are known; each (B,).
+    """
     index, target = _reported_index(prediction.ab), _reported_index(batch["ab"])
-    scores = {"accuracy": metrics.accuracy(index, target)}
+    scores = {
+        "accuracy": metrics.accuracy(index, target),
+        "accuracy_balanced": metrics.balanced_accuracy(index, target, bins=REPORTED_BINS),
+        "accuracy_hinted": metrics.accuracy(index, target, mask=batch["hint_mask"]),
+    }
     if "instance_map" in batch:
         by_size = metrics.accuracy_by_size(index, target, batch["instance_map"])
         scores |= {f"accuracy_{size}": value for size, value in by_size.items()}
