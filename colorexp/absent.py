@@ -30,16 +30,17 @@ def write(stage: str, name: str, why: str) -> None:
         why: From `reason`.
     """
     card = json.dumps({"status": NOT_RUN, "reason": why}, indent=1) + "\n"
+    status = json.dumps({"status": NOT_RUN}) + "\n"
     if stage == "prepare":
         _text(paths.prepared(name) / "status.json", card)
     elif stage == "train":
         _text(paths.run(name) / "run.json", card)
         _text(paths.run(name) / "history.csv", "epoch,step\n")
-        _text(paths.timings(f"train/{name}"), card)
+        _text(paths.timings(f"train/{name}"), status)
     elif stage == "evaluate":
         _empty_results(name)
         _text(paths.samples(name) / "status.json", card)
-        _text(paths.report_metrics(name), card)
+        _text(paths.report_metrics(name), status)
     else:
         raise ValueError(f"no stage {stage!r} can be left out; choose prepare, train or evaluate")
 

@@ -71,7 +71,8 @@ def _relu_positions() -> dict[str, int]:
 
 def vgg19(layers: Sequence[str], *, folder: Path | None = None) -> Backbone:
     """VGG19 features for perceptual losses and reference search, from `vgg19-dcbb9e9d.pth` where present."""
-    network = VGG19(layers)
+    with torch.random.fork_rng(devices=[]):
+        network = VGG19(layers)
     wanted = {name: name for name in network.state_dict()}
     return _finish(network, "vgg19", "vgg19-dcbb9e9d.pth", folder, wanted)
 

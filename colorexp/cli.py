@@ -102,5 +102,24 @@ def colorize(
     typer.echo(f"written: {target}")
 
 
+@app.command()
+def hints(run: RunName, out: Annotated[Path, typer.Argument(help="a folder")]) -> None:
+    """Write the hints that the evaluation of a run draws as files, so that other programs can be measured under the same ones."""
+    from colorexp import config, evaluation
+
+    written = evaluation.write_hints(config.load(run), out)
+    typer.echo(f"{written} files written; `hint_files: {{<dataset>: {out}/<dataset>}}` reads them")
+
+
+@app.command()
+def report() -> None:
+    """Rebuild the tables' Markdown and LaTeX and reports/index.html from the tables and figures that exist."""
+    from colorexp import paths
+    from colorexp.report import pages
+
+    pages.build("reports")
+    typer.echo(paths.resolve("reports/index.html"))
+
+
 if __name__ == "__main__":
     app()

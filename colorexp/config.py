@@ -248,6 +248,11 @@ def read(path: Path | None = None) -> dict[str, Any]:
     return params
 
 
+def papers() -> list[str]:
+    """The papers that have runs, in the order of params.yaml."""
+    return list(read()["runs"])
+
+
 def runs(paper: str | None = None) -> list[str]:
     """Names `<paper>/<run>` of all runs in the order of params.yaml, or of one paper's."""
     table = read()["runs"]

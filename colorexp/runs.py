@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,7 +167,8 @@ def train(experiment: Experiment) -> pd.DataFrame:
     """
     cfg = experiment.cfg
     if not any(p.requires_grad for p in experiment.task.model.parameters()):
-        _write_outputs(experiment, pd.DataFrame(columns=["epoch", "step"]), best=None)  # a baseline has nothing to learn
+        _write_outputs(experiment, pd.DataFrame(columns=["epoch", "step"]), best=None)
+        _write_timings(experiment, {"status": "nothing to train"})
     elif _processes(cfg) > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         _launch(experiment)
     else:
@@ -249,8 +250,7 @@ def _fit(experiment: Experiment) -> None:
         if rank_zero:
             weights.load_strictly(experiment.task.model, weights.read(best), what=str(best))
             _write_outputs(experiment, pd.DataFrame(history.rows), {"epoch": history.best_epoch, "value": history.best_value})
-            official = experiment.out == paths.run(cfg.name)
-            _write_json(paths.timings(f"train/{cfg.name}") if official else scratch / "timings.json", clock.report())
+            _write_timings(experiment, clock.report())
             # outputs are written: a forced second run shall train, not load
             for leftover in (last, best):
                 leftover.unlink()
@@ -340,7 +340,13 @@ def _write_outputs(experiment: Experiment, history: pd.DataFrame, best: dict[str
     _write_json(out / CARD, card)
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def _write_timings(experiment: Experiment, clocks: Mapping[str, Any]) -> None:
+    """Under reports/timings for the pipeline's own result, else beside the weights."""
+    official = experiment.out == paths.run(experiment.cfg.name)
+    _write_json(paths.timings(f"train/{experiment.cfg.name}") if official else experiment.out / "timings.json", clocks)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     paths.write_atomically(path, (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
 
 

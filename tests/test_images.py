@@ -192,7 +192,7 @@ def floating_strip_offset() -> bytes:
     ids=["text", "format", "JPEG", "PNG", "WEBP", "TIFF", "EXIF", "TIFF with a fraction"],
 )
 def test_damage_is_told_by_reason(content: bytes, reason: str) -> None:
-    """Pillow raises half a dozen kinds of exceptions; one that escapes would end a preparation of a million pictures."""
+    """Pillow raises many kinds of exceptions; one that escapes would end a preparation of a million pictures."""
     with pytest.raises(BadImage, match=reason):
         open_image(content)
 

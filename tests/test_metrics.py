@@ -12,6 +12,8 @@ from torch import Tensor
 
 from colorexp import backbones, color, metrics
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:torchvision.models._utils")  # how lpips asks for AlexNet
+
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)

@@ -63,7 +63,7 @@ def _prepare(cfg: Dataset, out: Path) -> Prepared:
     skipped = [*found.skipped, *((item.id, f"duplicate of {first}") for item, first in duplicates.items())]
     items = [item for item in found.items if item not in duplicates]
     jobs = [
-        delayed(_write_shard)(cfg, out / f"{split}-{number:05d}.arrow", items_of[start : start + cfg.shard])
+        delayed(write_shard)(cfg, out / f"{split}-{number:05d}.arrow", items_of[start : start + cfg.shard])
         for split in store.SPLITS
         if (items_of := [item for item in items if item.split == split])
         for number, start in enumerate(range(0, len(items_of), cfg.shard))
@@ -111,7 +111,7 @@ def _duplicates(items: list[Item]) -> dict[Item, str]:
 Refused = list[tuple[str, str]]
 
 
-def _write_shard(cfg: Dataset, path: Path, items: list[Item]) -> tuple[list[dict[str, Any]], Refused]:
+def write_shard(cfg: Dataset, path: Path, items: list[Item]) -> tuple[list[dict[str, Any]], Refused]:
     rows: list[dict[str, Any]] = []
     refused: Refused = []
     made = partial(_from_scene, cfg) if cfg.source == "scenes" else partial(_from_file, cfg)

@@ -125,7 +125,7 @@ class Shards(Sequence[Record]):
         row = self._row(index)
         size = (row["height"][0].as_py(), row["width"][0].as_py())
         planes = {
-            name: np.frombuffer(row[name][0].as_buffer(), np.uint8) for name in ("rgb", *MAPS) if row[name][0].is_valid
+            name: np.frombuffer(row[name].buffers()[2], np.uint8) for name in ("rgb", *MAPS) if row[name][0].is_valid
         }
         rgb = planes.pop("rgb").reshape(*size, 3)
         return Record(row["id"][0].as_py(), rgb, {name: plane.reshape(size) for name, plane in planes.items()})

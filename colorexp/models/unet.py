@@ -244,6 +244,8 @@ class TransUNet(UNet):
     ) -> None:
         if patch < 8 or patch % 8:
             raise ValueError(f"patch must be a positive multiple of 8, got {patch}")
+        if tokens not in ("patches", "columns"):
+            raise ValueError(f"tokens must be 'patches' or 'columns', got {tokens!r}")
         super().__init__(bins=bins, channels=channels, last=last, bottleneck=nn.Identity())
         self.multiple = math.lcm(self.multiple, patch)
         bottom = [(bottleneck_feedforward, channels[-1])] * bottleneck_layers

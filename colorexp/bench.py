@@ -1,0 +1,188 @@
+"""What things cost: `python -m colorexp.bench` prints it, the efficiency notebook keeps it.
+
+Networks are built at the papers' sizes with seeded weights, whatever the profile. Whatever is compared is timed in turns within one
+run, and quoted as medians and ratios: they carry over to another machine better than seconds do.
+"""
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from colorexp import boot  # isort: skip  # noqa: F401  before anything that imports torch
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from skimage.color import rgb2lab
+from torch.utils.flop_counter import FlopCounterMode
+
+from colorexp import color, config, paths, runs
+from colorexp.data import images, prepare, scenes, sources, store
+from colorexp.tasks.base import Colorizer
+from colorexp.types import Batch
+
+
+def interleaved(jobs: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every job, each round running all of them once; a first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(repeats + 1):
+        for name, job in jobs.items():
+            start = time.perf_counter()
+            job()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def machine(threads: int) -> str:
+    """Processor, threads and number format, for tables."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, float32"
+
+
+@torch.no_grad()
+def networks(paper: str) -> pd.DataFrame:
+    """Parameters, multiply-adds and latency of every network of a paper at its published size, one picture at a time.
+
+    Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row.
+    """
+    chosen = config.efficiency()
+    torch.set_num_threads(chosen.threads)
+    tasks: dict[str, tuple[config.Run, Colorizer, Batch]] = {}
+    for name in config.runs(paper):
+        cfg = config.load(name, profile="paper")
+        task = runs.build_task(cfg).eval()
+        alike = [other for other, (_, known, _) in tasks.items() if _shape(known) == _shape(task)]
+        if not alike:
+            tasks[name] = cfg, task, _picture(cfg)
+    seconds = interleaved(
+        {name: lambda task=task, batch=batch: task.model(*_arguments(task, batch)) for name, (_, task, batch) in tasks.items()},  # type: ignore[misc]
+        repeats=chosen.repeats,
+    )
+    rows = []
+    for name, (cfg, task, batch) in tasks.items():
+        with FlopCounterMode(display=False) as counter:
+            task.model(*_arguments(task, batch))
+        times = [1000 * value for value in seconds[name]]
+        rows.append(
+            {
+                "run": name,
+                "size": f"{cfg.data.size}x{cfg.data.size}",
+                "parameters": sum(p.numel() for p in task.model.parameters()),
+                "multiply_adds_g": round(counter.get_total_flops() / 2e9, 4),
+                "latency_ms": round(statistics.median(times), 2),
+                "fastest_ms": round(min(times), 2),
+                "slowest_ms": round(max(times), 2),
+                "machine": machine(chosen.threads),
+                "repeats": chosen.repeats,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _shape(task: Colorizer) -> str:
+    return repr(task.model) + str([(name, tuple(p.shape)) for name, p in task.model.named_parameters()])
+
+
+def _picture(cfg: config.Run) -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    side = cfg.data.size
+    ab = torch.rand(1, 2, side, side, generator=rng) * 100 - 50
+    mask = torch.rand(1, 1, side, side, generator=rng) < 0.005
+    return {"id": ["drawn"], "L": torch.rand(1, 1, side, side, generator=rng) * 100, "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+
+
+def _arguments(task: Colorizer, batch: Batch) -> tuple[torch.Tensor, ...]:
+    given = task.inputs(batch)
+    return given if isinstance(given, tuple) else (given,)
+
+
+def foundation() -> pd.DataFrame:
+    """Lab conversion against scikit-image, preparation against bare Pillow, scenes per second, start-up."""
+    chosen = config.efficiency()
+    rows = [_lab(chosen.repeats, threads) for threads in (1, chosen.threads)]
+    rows += [_preparation(chosen.repeats), _scenes(), *_startup(chosen.repeats)]
+    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+
+
+def _lab(repeats: int, threads: int) -> tuple[str, float, str, str, str]:
+    torch.set_num_threads(threads)
+    rgb = torch.rand(32, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    separate = [np.ascontiguousarray(picture.permute(1, 2, 0).numpy()) for picture in rgb]
+    jobs = {"ours": lambda: color.rgb_to_lab(rgb), "skimage": lambda: [rgb2lab(picture) for picture in separate]}
+    seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=3 * repeats).items()}
+    error = float(np.abs(color.rgb_to_lab(rgb)[0].permute(1, 2, 0).numpy() - rgb2lab(separate[0])).max())
+    details = f"{threads} thread(s), batches of 32 at 128x128; largest difference {error:.1e}"
+    return f"RGB to Lab, scikit-image's time over ours, {threads} thread(s)", round(seconds["skimage"] / seconds["ours"], 2), "ratio", ">= 1", details
+
+
+def _preparation(repeats: int) -> tuple[str, float, str, str, str]:
+    """One core, one photograph ten times: read, validate, decode, orient, resize, write, against Pillow's decode and resize."""
+    cfg = config.Dataset(name="bench", source="folder", root="", profiles=["cpu"], seed=0, workers=1)
+    folder = paths.scratch("bench")
+    folder.mkdir(parents=True, exist_ok=True)
+    photograph = paths.root() / "build" / "photos" / "grace_hopper.jpg"
+    items = [sources.Item(f"{i}", "train", photograph, 0, f"{i}") for i in range(10)]
+
+    def bare() -> None:
+        for _ in items:
+            with Image.open(photograph) as picture:
+                images.fit(picture.convert("RGB"), size=cfg.size, how=cfg.fit, resample=cfg.resample)
+
+    jobs = {"ours": lambda: prepare.write_shard(cfg, folder / "train-00000.arrow", items), "pillow": bare}
+    seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=3 * repeats).items()}
+    details = f"one core, {photograph.name}; {len(items) / seconds['ours']:.0f} pictures per second"
+    return "prepare, bare Pillow's time over ours", round(seconds["pillow"] / seconds["ours"], 2), "ratio", ">= 0.8", details
+
+
+def _scenes() -> tuple[str, float, str, str, str]:
+    start = time.perf_counter()
+    for index in range(40):
+        scenes.draw(0, index, split="train", size=128)
+    seconds = 1000 / 40 * (time.perf_counter() - start) / 2
+    return "1,000 scenes on two cores", round(seconds, 1), "s", "< 20", "extrapolated from 40 on one core"
+
+
+def _startup(repeats: int) -> list[tuple[str, float, str, str, str]]:
+    commands = {
+        "python": [sys.executable, "-c", "pass"],
+        "colorexp --help": [sys.executable, "-m", "colorexp.cli", "--help"],
+        "imports of a stage": [sys.executable, "-c", "import colorexp.boot"],
+    }
+    jobs = {name: lambda command=command: subprocess.run(command, check=True, capture_output=True) for name, command in commands.items()}  # type: ignore[misc]
+    seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=repeats).items()}
+    promises = {"colorexp --help": "< 0.5", "imports of a stage": "< 5"}
+    return [(name, round(seconds[name], 2), "s", promises[name], "a new process") for name in promises]
+
+
+def pipeline() -> pd.DataFrame:
+    """What cannot be measured from inside `dvc repro`: the pipeline that has nothing to do, and the memory of trainings."""
+    start = time.perf_counter()
+    done = subprocess.run(["dvc", "repro"], cwd=paths.root(), capture_output=True, text=True, check=False)
+    state = "up to date" if "up to date" in done.stdout else "not up to date: run make repro first"
+    rows = [("dvc repro without changes", round(time.perf_counter() - start, 1), "s", "< 5", state)]
+    for file in sorted((paths.root() / "reports" / "timings" / "train").rglob("*.json")):
+        card = pd.read_json(file, typ="series")
+        if "train_seconds" in card:
+            details = f"{card['images_per_second']:.0f} pictures/s, {card['train_seconds']:.0f} s"
+            rows.append((f"training {file.parent.name}/{file.stem}", round(float(card["peak_memory_gib"]), 2), "GiB", "< 4", details))
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    rows.append(("this benchmark", round(own, 2), "GiB", "< 4", "peak"))
+    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+
+
+def main() -> None:
+    """Print everything."""
+    pd.set_option("display.width", 200, "display.max_columns", None, "display.max_colwidth", None)
+    for table in (foundation(), *(networks(paper) for paper in config.papers()), pipeline()):
+        print(table.to_string(index=False), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Tables and figures -> Markdown, LaTeX and one static page. Nothing is computed, nothing is fetched from elsewhere."""
+
+import html
+from pathlib import Path
+
+import pandas as pd
+
+from colorexp import config, paths
+from colorexp.report import tables
+
+PAPERS = {
+    "adacolvit": "AdaColViT",
+    "exemplar": "Yes, Attention Is All You Need, for Exemplar based Colorization",
+    "user_guided": "User Guided Image Colorization",
+    "disco": "DISCO: Disentangled Image Colorization via Global Anchors",
+}
+_STYLE = """
+:root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ccc; --paper: #fff; }
+@media (prefers-color-scheme: dark) { :root { --ink: #ddd; --soft: #999; --line: #444; --paper: #161616; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.5rem 0 .4rem }
+.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
+td.number { text-align: right } img { max-width: 100%; background: #fff } p.soft { color: var(--soft) }
+"""
+
+
+def build(out: str | Path) -> list[str]:
+    """Write every table of reports/tables as Markdown and LaTeX, and the page.
+
+    Args:
+        out: The folder of reports, relative to the project.
+
+    Returns:
+        What was written, relative to `out`.
+    """
+    source, target = paths.resolve("reports"), paths.resolve(out)
+    written = []
+    for table in sorted((source / "tables").glob("*.csv")):
+        frame = pd.read_csv(table)
+        for suffix, text in ((".md", tables.markdown(frame)), (".tex", tables.latex(frame))):
+            file = target / "tables" / (table.stem + suffix)
+            paths.write_atomically(file, text.encode())
+            written.append(file.relative_to(target).as_posix())
+    paths.write_atomically(target / "index.html", page(source).encode())
+    return [*written, "index.html"]
+
+
+def page(reports: Path) -> str:
+    """The page that shows every figure and table below `reports`, by paper."""
+    params = config.read()
+    parts = [f"<h1>colorexp</h1><p>Profile <b>{params['profile']}</b>, seed {params['seed']}. {_sentence()}</p>"]
+    for paper in config.papers():
+        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
+        for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
+            parts.append(f"<h3>{_title(figure.stem)}</h3><img src='figures/{figure.name}' alt='{_title(figure.stem)}'>")
+        parts += [_section(table) for table in sorted((reports / "tables").glob(f"{paper}_*.csv"))]
+    parts.append("<h2 id='efficiency'>What it costs</h2>")
+    parts += [_section(table) for table in sorted((reports / "timings").glob("*.csv"))]
+    body = "\n".join(parts)
+    return (
+        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
+        f"<title>colorexp</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _sentence() -> str:
+    return (
+        "Published numbers stand on the papers' data, measured ones on what the column <i>dataset</i> names: compare orderings, not values. "
+        "Square brackets are 95% bootstrap intervals over pictures, round ones the published value. "
+        "What a run was and where its numbers come from is in artifacts/runs/&lt;paper&gt;/&lt;run&gt;/run.json."
+    )
+
+
+def _section(path: Path) -> str:
+    frame = pd.read_csv(path)
+    left_out = 0
+    if "note" in frame:
+        absent = frame["note"].fillna("").str.startswith("not run")
+        left_out, frame = int(absent.sum()), frame[~absent]
+        frame = frame.drop(columns="note") if frame["note"].isna().all() else frame
+    if {"measured", "quantity"} <= set(frame.columns):
+        labels = list(frame.columns[: list(frame.columns).index("published")])
+        frame = tables.wide(frame, rows=[label for label in labels if label != "quantity"], column="quantity")
+    note = f"<p class='soft'>{left_out} cells belong to runs outside this profile.</p>" if left_out else ""
+    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
+    header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
+    shown = f"<div class='scroll'><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
+    link = f"{path.parent.name}/{path.name}"
+    return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{shown}{note}"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "<td></td>" if pd.isna(value) else f"<td class='number'>{value:.6g}</td>"
+    return f"<td>{html.escape(str(value))}</td>"
+
+
+def _title(stem: str) -> str:
+    paper = next((name for name in PAPERS if stem.startswith(f"{name}_")), None)
+    rest = stem.removeprefix(f"{paper}_") if paper else stem
+    for word in ("table", "figure"):
+        if rest.startswith(word):
+            return f"{word.capitalize()} {rest.removeprefix(word)}"
+    return rest.replace("_", " ").capitalize()
