@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -223,18 +224,13 @@ class Run:
 
 
 def read(path: Path | None = None) -> dict[str, Any]:
-    """params.yaml as plain values, YAML 1.2 with merge keys resolved.
+    """params.yaml as plain values, YAML 1.2 with merge keys resolved; shared between callers, not to be changed.
 
     Raises:
         ValueError: If the file is no YAML mapping, repeats a key, or names an unknown profile.
     """
     path = path or paths.params()
-    try:
-        params = YAML(typ="safe", pure=True).load(path.read_text())
-    except YAMLError as error:
-        raise ValueError(f"{path.name} is not valid YAML: {error}") from error
-    if not isinstance(params, dict):
-        raise ValueError(f"{path.name} must be a mapping")
+    params = _parse(path.read_text(), path.name)
     required = {"profile", "seed", "datasets", "runs", "profiles", "exhibits"}
     _refuse_unknown(params, required | {"shared"}, where=path.name)
     if missing := required - params.keys():
@@ -245,6 +241,18 @@ def read(path: Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path.name}: profile is {params['profile']!r}; choose one of {', '.join(PROFILES)}")
     if not isinstance(params["seed"], int):
         raise ValueError(f"{path.name}: seed must be a whole number, got {params['seed']!r}")
+    return params
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str, name: str) -> dict[str, Any]:
+    """YAML 1.2, the same text once: parsing takes a quarter of a second, and tables ask for every run many times."""
+    try:
+        params = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise ValueError(f"{name} is not valid YAML: {error}") from error
+    if not isinstance(params, dict):
+        raise ValueError(f"{name} must be a mapping")
     return params
 
 

@@ -66,7 +66,7 @@ def _execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.environ.setdefault("WANDB_MODE", "offline")
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
+    partial = out.with_name(f".partial-{out.name}")
     try:
         executed = papermill.execute_notebook(
             str(notebook),
@@ -76,7 +76,7 @@ def _execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # the kernel warns of its own transport at every start
+            extra_arguments=["--IPKernelApp.log_level=50"],  # the kernel warns of its own transport, and of being shut down
             cwd=str(paths.root()),
         )
         nbformat.write(clean(executed), partial)

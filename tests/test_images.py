@@ -75,12 +75,13 @@ def test_palette_shows_its_colours() -> None:
     assert notes == ("palette",)
 
 
-def test_transparent_palette_entry_is_white() -> None:
+@pytest.mark.parametrize(("transparency", "shown"), [(0, [255, 255, 255]), (bytes([51, 255]), [255, 204, 204])])
+def test_transparent_palette_entries_are_laid_on_white(transparency: int | bytes, shown: list[int]) -> None:
     picture = Image.new("P", (2, 1))
     picture.putpalette([255, 0, 0, 0, 0, 255])
     picture.putdata([0, 1])
-    pixels, notes = opened(encoded(picture, transparency=0))
-    assert pixels.tolist() == [[[255, 255, 255], [0, 0, 255]]]
+    pixels, notes = opened(encoded(picture, transparency=transparency))
+    assert pixels.tolist() == [[shown, [0, 0, 255]]]
     assert notes == ("palette", "alpha on white")
 
 
