@@ -1,4 +1,4 @@
-"""What a stage writes for a run or dataset that the profile leaves out: the same files, saying so. Starts no kernel, imports no torch."""
+"""What a stage writes for a run or dataset that the profile leaves out: the same files, saying so. No kernel, no torch."""
 
 import json
 from pathlib import Path

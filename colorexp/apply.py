@@ -65,9 +65,7 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
 
 
-def _scaled_hints(
-    given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int
-) -> tuple[Tensor, Tensor]:
+def _scaled_hints(given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:
     if given is None:
         return torch.zeros(1, 1, *size, dtype=torch.bool), torch.zeros(1, 2, *size)
     hints.rasterise(given.corners, full, patch=1)  # names a hint outside the picture in the user's own pixels

@@ -6,7 +6,7 @@ a folder given by the caller, then where torch keeps downloads (`TORCH_HOME`). N
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest import mock
 
 import torch
@@ -32,6 +32,9 @@ class VGG19(nn.Module):
     Args:
         layers: Names such as `relu3_1`, in rising order.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, layers: Sequence[str]) -> None:
         super().__init__()
@@ -115,7 +118,7 @@ def inception_tf(*, folder: Path | None = None) -> Backbone:
     class Unloaded(library.FeatureExtractorInceptionV3):
         """The library's constructor insists on loading (or downloading) weights; ours come afterwards, strictly."""
 
-        def load_state_dict(self, state_dict, strict=True, assign=False):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:  # noqa: ANN401  the library's
             return super().load_state_dict(state_dict, strict, assign) if state_dict else None
 
     with mock.patch.object(library, "load_state_dict_from_url", return_value=None), torch.random.fork_rng(devices=[]):
@@ -165,9 +168,7 @@ def find_weights(filename: str, folder: Path | None = None) -> Path | None:
     return None
 
 
-def _finish(
-    network: nn.Module, name: str, filename: str, folder: Path | None, wanted: dict[str, str]
-) -> Backbone:
+def _finish(network: nn.Module, name: str, filename: str, folder: Path | None, wanted: dict[str, str]) -> Backbone:
     """Fill `network`, freeze it; `wanted` maps our names to those in the file, which may hold more (a classifier)."""
     path = find_weights(filename, folder)
     if path is None:

@@ -24,7 +24,7 @@ from skimage.color import rgb2lab
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp import color, config, paths, runs
-from colorexp.data import images, prepare, scenes, sources, store
+from colorexp.data import images, prepare, scenes, sources
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
@@ -106,7 +106,13 @@ def _picture(cfg: config.Run) -> Batch:
     side = cfg.data.size
     ab = torch.rand(1, 2, side, side, generator=rng) * 100 - 50
     mask = torch.rand(1, 1, side, side, generator=rng) < 0.005
-    return {"id": ["drawn"], "L": torch.rand(1, 1, side, side, generator=rng) * 100, "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+    return {
+        "id": ["drawn"],
+        "L": torch.rand(1, 1, side, side, generator=rng) * 100,
+        "ab": ab,
+        "hint_mask": mask,
+        "hint_ab": ab * mask,
+    }
 
 
 def _arguments(task: Colorizer, batch: Batch) -> tuple[torch.Tensor, ...]:
@@ -130,7 +136,13 @@ def _lab(repeats: int, threads: int) -> tuple[str, float, str, str, str]:
     seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=3 * repeats).items()}
     error = float(np.abs(color.rgb_to_lab(rgb)[0].permute(1, 2, 0).numpy() - rgb2lab(separate[0])).max())
     details = f"{threads} thread(s), batches of 32 at 128x128; largest difference {error:.1e}"
-    return f"RGB to Lab, scikit-image's time over ours, {threads} thread(s)", round(seconds["skimage"] / seconds["ours"], 2), "ratio", ">= 1", details
+    return (
+        f"RGB to Lab, scikit-image's time over ours, {threads} thread(s)",
+        round(seconds["skimage"] / seconds["ours"], 2),
+        "ratio",
+        ">= 1",
+        details,
+    )
 
 
 def _preparation(repeats: int) -> tuple[str, float, str, str, str]:
@@ -166,7 +178,9 @@ def _startup(repeats: int) -> list[tuple[str, float, str, str, str]]:
         "colorexp --help": [sys.executable, "-m", "colorexp.cli", "--help"],
         "imports of a stage": [sys.executable, "-c", "import colorexp.boot"],
     }
-    jobs = {name: lambda command=command: subprocess.run(command, check=True, capture_output=True) for name, command in commands.items()}  # type: ignore[misc]
+    jobs = {
+        name: lambda command=command: subprocess.run(command, check=True, capture_output=True) for name, command in commands.items()
+    }
     seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=repeats).items()}
     promises = {"colorexp --help": "< 0.5", "imports of a stage": "< 5"}
     return [(name, round(seconds[name], 2), "s", promises[name], "a new process") for name in promises]
@@ -182,7 +196,9 @@ def pipeline() -> pd.DataFrame:
         card = pd.read_json(file, typ="series")
         if "train_seconds" in card:
             details = f"{card['images_per_second']:.0f} pictures/s, {card['train_seconds']:.0f} s"
-            rows.append((f"training {file.parent.name}/{file.stem}", round(float(card["peak_memory_gib"]), 2), "GiB", "< 4", details))
+            rows.append(
+                (f"training {file.parent.name}/{file.stem}", round(float(card["peak_memory_gib"]), 2), "GiB", "< 4", details)
+            )
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append(("this benchmark", round(own, 2), "GiB", "< 4", "peak"))
     return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])

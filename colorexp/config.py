@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from colorexp import paths
 
@@ -213,7 +214,7 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for run.json, loggers and hashes."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return asdict(self)
 
     def _repr_html_(self) -> str:
         """As a table, for notebooks."""

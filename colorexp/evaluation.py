@@ -43,7 +43,7 @@ class Results(NamedTuple):
 def evaluate(cfg: Run, task: Colorizer) -> Results:
     """Measure a trained task on the test split of every dataset of the run, under every hint protocol.
 
-    Test hints are drawn from the picture and the protocol alone, so that all runs see the same ones; with `hint_files` they are read.
+    Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
 
     Raises:
         ValueError: If a dataset has no test picture or a measure is unknown.
@@ -121,9 +121,7 @@ def _picture(L: Tensor, ab: Tensor) -> Tensor:
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, ab], 1)))
 
 
-def _rows(
-    cfg: Run, dataset: str, protocol: str, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]
-) -> pd.DataFrame:
+def _rows(cfg: Run, dataset: str, protocol: str, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]) -> pd.DataFrame:
     frame = pd.DataFrame({"image": [name.removeprefix(f"{dataset}/") for name in batch["id"]]})
     frame = frame.assign(dataset=dataset, split="test", protocol=protocol, seed=cfg.seed, near_gray=near_gray)
     return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
@@ -159,7 +157,13 @@ def _measures(asked: Evaluation, device: torch.device) -> dict[str, Measure]:
 
 
 def _lpips(
-    _batch: Batch, _prediction: Prediction, rgb: Tensor, truth: Tensor, *, network: Any, signed: bool  # noqa: ANN401
+    _batch: Batch,
+    _prediction: Prediction,
+    rgb: Tensor,
+    truth: Tensor,
+    *,
+    network: Any,  # noqa: ANN401  a module
+    signed: bool,
 ) -> Tensor:
     return metrics.lpips(rgb, truth, network, signed=signed)
 

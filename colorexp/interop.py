@@ -91,4 +91,3 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
         renamed[ours] = tensor
     weights.load_strictly(module, renamed, what=f"the {family} checkpoint")
     return module.eval()
-

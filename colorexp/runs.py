@@ -71,8 +71,7 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
     if cfg.absence:
         raise ValueError(cfg.absence)
     torch.set_num_threads(cfg.hardware.threads)
-    hardware = {"data": cfg.data, "hinting": cfg.hinting, "fitting": cfg.fitting, "hardware": cfg.hardware}
-    data = ColorizationData(**hardware, seed=cfg.seed)
+    data = ColorizationData(data=cfg.data, hinting=cfg.hinting, fitting=cfg.fitting, hardware=cfg.hardware, seed=cfg.seed)
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
     if cfg.init.endswith(WEIGHTS):
         start = paths.root() / cfg.init
@@ -92,7 +91,7 @@ def build_task(cfg: Run, *, steps_per_epoch: int = 1, statistics: Statistics | N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(cfg.seed, "init"))
         model = model_class(**model_options).to(memory_format=torch.channels_last)  # a quarter faster on the CPU
-        return task_class(model, setting, **task_options)  # type: ignore[no-any-return]
+        return task_class(model, setting, **task_options)
 
 
 def resolve(dotted: str, kind: type) -> Any:  # noqa: ANN401  a class
@@ -179,8 +178,8 @@ def train(experiment: Experiment) -> pd.DataFrame:
 def _processes(cfg: Run) -> int:
     devices = cfg.hardware.devices
     if devices == "auto":
-        devices = max(1, torch.cuda.device_count()) if cfg.hardware.accelerator != "cpu" else 1
-    return devices * cfg.hardware.num_nodes
+        return cfg.hardware.num_nodes * (max(1, torch.cuda.device_count()) if cfg.hardware.accelerator != "cpu" else 1)
+    return int(devices) * cfg.hardware.num_nodes
 
 
 def _launch(experiment: Experiment) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,14 +18,14 @@ STYLE = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlesize": 9,
-    "axes.prop_cycle": matplotlib.cycler(color=ACCENTS),
+    "axes.prop_cycle": cycler(color=ACCENTS),
     "figure.dpi": 110,
     "savefig.dpi": 110,
     "figure.constrained_layout.use": True,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
-plt.rcParams.update(STYLE)
+plt.rcParams.update(STYLE)  # type: ignore[arg-type]  # the stub wants literal keys
 
 
 def curves(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy", "loss"), title: str = "") -> Figure:
@@ -59,9 +59,7 @@ def curve_pairs(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[s
         quantities: Which to draw, a row each.
     """
     stages = {"train": "training", "val": "validation"}
-    figure, axes = plt.subplots(
-        len(quantities), 2, figsize=(8, 2.6 * len(quantities)), squeeze=False, sharex=True, sharey="row"
-    )
+    figure, axes = plt.subplots(len(quantities), 2, figsize=(8, 2.6 * len(quantities)), squeeze=False, sharex=True, sharey="row")
     for quantity, line in zip(quantities, axes, strict=True):
         for (stage, title), axis in zip(stages.items(), line, strict=True):
             for label, history in histories.items():
@@ -75,7 +73,9 @@ def curve_pairs(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[s
     return figure
 
 
-def grid(rows: Sequence[Sequence[np.ndarray | None]], *, columns: Sequence[str], labels: Sequence[str] = (), width: float = 1.7) -> Figure:
+def grid(
+    rows: Sequence[Sequence[np.ndarray | None]], *, columns: Sequence[str], labels: Sequence[str] = (), width: float = 1.7
+) -> Figure:
     """Pictures in rows and named columns; a missing one stays empty.
 
     Args:

@@ -7,6 +7,8 @@ import pytest
 
 from colorexp import boot  # noqa: F401  before anything heavy
 
+import tiny  # isort: skip  # the tests' own module, which imports torch
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -16,4 +18,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "dvc.yaml").touch()
     shutil.copy(Path(__file__).parents[1] / "params.yaml", folder)
     monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with prepared data that all tests share and none changes."""
+    return tiny.make_project(tmp_path_factory.mktemp("tiny") / "project")
+
+
+@pytest.fixture
+def prepared(tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh project with prepared data, in which the test runs; W&B is off."""
+    folder = tiny.make_project(tmp_path / "project", prepared=tiny_project)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     return folder

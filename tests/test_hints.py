@@ -14,9 +14,7 @@ def rng(seed: int = 0) -> Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draw(
-    amount: str, *, size: tuple[int, int] = (64, 48), patch: int = 3, layout: str = "free", seed: int = 0
-) -> Tensor:
+def draw(amount: str, *, size: tuple[int, int] = (64, 48), patch: int = 3, layout: str = "free", seed: int = 0) -> Tensor:
     return hints.sample(size, amount=Amount.parse(amount), patch=patch, layout=layout, rng=rng(seed))
 
 

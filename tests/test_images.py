@@ -202,9 +202,7 @@ def refuse_to_decode(self: ImageFile.ImageFile) -> None:
     raise AssertionError("decoded")
 
 
-@pytest.mark.parametrize(
-    "side", [(10_000, 6_000), (12_000, 10_000), (20_000, 20_000)], ids=["60 MP", "120 MP", "400 MP"]
-)
+@pytest.mark.parametrize("side", [(10_000, 6_000), (12_000, 10_000), (20_000, 20_000)], ids=["60 MP", "120 MP", "400 MP"])
 def test_large_pictures_are_refused_from_the_header(side: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """60 MP passes Pillow's own limits silently, 120 MP with a warning, 400 MP not at all; the reason is the same."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse_to_decode)

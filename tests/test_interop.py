@@ -28,9 +28,7 @@ def test_every_released_tensor_matters(family: str) -> None:
     released = filled_state(family)
     ours = interop.from_released(family, released).state_dict()
     assert len(ours) == len(released)
-    assert sorted(t.double().sum().item() for t in ours.values()) == sorted(
-        t.double().sum().item() for t in released.values()
-    )
+    assert sorted(t.double().sum().item() for t in ours.values()) == sorted(t.double().sum().item() for t in released.values())
 
 
 @pytest.mark.parametrize(

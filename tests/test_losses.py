@@ -211,9 +211,7 @@ def test_perfect_superpixels_have_a_finite_gradient() -> None:
 INDEX = torch.randint(3, (1, 2, 2, 2), generator=rng(1))
 GRADIENTS = {
     "weighted_mean": (
-        lambda x: losses.weighted_mean(
-            losses.bin_entropy(x, INDEX), INDEX, torch.tensor([[0.2, 0.3, 0.5]] * 2).double()
-        ),
+        lambda x: losses.weighted_mean(losses.bin_entropy(x, INDEX), INDEX, torch.tensor([[0.2, 0.3, 0.5]] * 2).double()),
         normal(1, 2, 3, 2, 2),
     ),
     "rebalanced": (lambda x: losses.rebalanced_cross_entropy(x, INDEX[:, 0]), normal(1, 3, 2, 2)),

@@ -93,9 +93,7 @@ def test_an_atomic_write_makes_folders_and_leaves_nothing_else(tmp_path: Path) -
 
 @pytest.mark.parametrize("step", ["write", "rename"])
 @pytest.mark.parametrize("old", [b"the old content", None])
-def test_a_full_disk_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, old: bytes | None
-) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, old: bytes | None) -> None:
     path = tmp_path / "c.json"
     if old is not None:
         path.write_bytes(old)

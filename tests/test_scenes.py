@@ -206,9 +206,7 @@ def test_knowing_the_mode_is_worth_more_than_knowing_the_class(unseen: list[Scen
 
 
 def test_oracle_colours_follow_the_maps(unseen: list[Scene]) -> None:
-    scene = next(
-        s for s in unseen if any(len(CLASSES[o.class_index].modes) == 4 and o.visible_pixels > 50 for o in s.objects)
-    )
+    scene = next(s for s in unseen if any(len(CLASSES[o.class_index].modes) == 4 and o.visible_pixels > 50 for o in s.objects))
     thing = next(o for o in scene.objects if len(CLASSES[o.class_index].modes) == 4 and o.visible_pixels > 50)
     kind, oracle = CLASSES[thing.class_index], scenes.true_mode_ab(scene)
     own = scene.instance_map == thing.instance
@@ -255,9 +253,7 @@ def test_palette_strip_shows_the_modes(unseen: list[Scene]) -> None:
         for number, thing in enumerate(scene.objects):
             mode = CLASSES[thing.class_index].modes[thing.mode_index]
             stripe = lab[:, -(-number * 90 // len(scene.objects))]
-            target = scenes.limit_to_gamut(
-                np.float32(thing.mean_L), np.array([mode.a, mode.b], np.float32) + scene.light
-            )
+            target = scenes.limit_to_gamut(np.float32(thing.mean_L), np.array([mode.a, mode.b], np.float32) + scene.light)
             assert np.allclose(stripe, [thing.mean_L, *target], atol=1)
 
 

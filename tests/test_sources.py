@@ -39,9 +39,7 @@ def photos(project: Path) -> Path:
 
 
 def test_pictures_at_any_depth_and_only_they(photos: Path) -> None:
-    fill(
-        photos, "b.JPG", "a/x.png", "a/deep/y.webp", "notes.txt", "a/list.csv", ".hidden.png", ".cache/z.png", "c.d.gif"
-    )
+    fill(photos, "b.JPG", "a/x.png", "a/deep/y.webp", "notes.txt", "a/list.csv", ".hidden.png", ".cache/z.png", "c.d.gif")
     found = listing(dataset())
     assert [item.id for item in found.items] == ["a/deep/y", "a/x", "b", "c.d"]
     assert [item.path for item in found.items] == [photos / f for f in ("a/deep/y.webp", "a/x.png", "b.JPG", "c.d.gif")]

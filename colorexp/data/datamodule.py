@@ -23,7 +23,7 @@ from colorexp.types import Batch
 class Draw(NamedTuple):
     """One appearance of a picture: which, and what its random draws are seeded by."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
     key: tuple[str | int, ...]
 
 

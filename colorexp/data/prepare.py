@@ -1,4 +1,4 @@
-"""Pictures -> Arrow shards, manifest, quarantine list and statistics; parallel over shards, the same bytes for any number of workers."""
+"""Pictures -> Arrow shards, manifest, quarantine list and statistics; parallel over shards, same bytes for any number of workers."""
 
 import hashlib
 import json
@@ -112,6 +112,11 @@ Refused = list[tuple[str, str]]
 
 
 def write_shard(cfg: Dataset, path: Path, items: list[Item]) -> tuple[list[dict[str, Any]], Refused]:
+    """Open, check, resize and store some pictures as one shard; nothing is written where none can be used.
+
+    Returns:
+        The manifest rows of those that were stored, id and reason of those that were refused.
+    """
     rows: list[dict[str, Any]] = []
     refused: Refused = []
     made = partial(_from_scene, cfg) if cfg.source == "scenes" else partial(_from_file, cfg)

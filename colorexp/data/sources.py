@@ -20,7 +20,7 @@ class Item(NamedTuple):
     split: str
     path: Path | None
     """The file; None for a scene."""
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
     """Number of a scene within its split; 0 for files."""
     subject: str
     """What must not face itself across a split; the id where nothing is known."""

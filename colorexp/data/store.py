@@ -124,9 +124,7 @@ class Shards(Sequence[Record]):
     def __getitem__(self, index: int) -> Record:  # type: ignore[override]  # no slices
         row = self._row(index)
         size = (row["height"][0].as_py(), row["width"][0].as_py())
-        planes = {
-            name: np.frombuffer(row[name].buffers()[2], np.uint8) for name in ("rgb", *MAPS) if row[name][0].is_valid
-        }
+        planes = {name: np.frombuffer(row[name].buffers()[2], np.uint8) for name in ("rgb", *MAPS) if row[name][0].is_valid}
         rgb = planes.pop("rgb").reshape(*size, 3)
         return Record(row["id"][0].as_py(), rgb, {name: plane.reshape(size) for name, plane in planes.items()})
 
@@ -195,8 +193,8 @@ def statistics(folder: Path, near_gray_filter: str) -> Statistics:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
     raw = json.loads(path.read_text())[near_gray_filter]
-    counts = [torch.tensor(raw[key], dtype=torch.int64) for key in ("a_counts", "b_counts")]
-    return Statistics(raw["images"], raw["pixels"], *counts, torch.tensor(raw["prior"], dtype=torch.float64))
+    a_counts, b_counts = (torch.tensor(raw[key], dtype=torch.int64) for key in ("a_counts", "b_counts"))
+    return Statistics(raw["images"], raw["pixels"], a_counts, b_counts, torch.tensor(raw["prior"], dtype=torch.float64))
 
 
 def combine(parts: Mapping[str, Statistics], repeats: Mapping[str, int]) -> Statistics:

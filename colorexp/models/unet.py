@@ -252,11 +252,11 @@ class TransUNet(UNet):
         self.bottleneck = _TokenBottleneck([_encoder_layer(width, heads, hidden) for hidden, width in bottom])
         sides = [patch // 2**level for level in range(len(channels))]
         for before, after, side in zip((IN_CHANNELS, *channels), channels, sides, strict=False):
-            layer = _encoder_layer(after * side**2, heads, feedforward)
-            self.encoder.append(_AttentiveDown(before, after, downsample, layer, _TokenLayout(tokens, side)))
+            looking = _encoder_layer(after * side**2, heads, feedforward)
+            self.encoder.append(_AttentiveDown(before, after, downsample, looking, _TokenLayout(tokens, side)))
         for before, after, side in reversed(list(zip(channels, (last, *channels), sides, strict=False))):
-            layer = nn.TransformerDecoderLayer(before * side**2, heads, feedforward, dropout=0.0, batch_first=True)
-            self.decoder.append(_AttentiveUp(before, after, layer, _TokenLayout(tokens, side)))
+            crossing = nn.TransformerDecoderLayer(before * side**2, heads, feedforward, dropout=0.0, batch_first=True)
+            self.decoder.append(_AttentiveUp(before, after, crossing, _TokenLayout(tokens, side)))
 
 
 def _encoder_layer(width: int, heads: int, feedforward: int) -> nn.TransformerEncoderLayer:
@@ -291,9 +291,7 @@ class _TokenBottleneck(nn.Module):
 
 
 class _AttentiveDown(_ResidualDown):
-    def __init__(
-        self, before: int, after: int, downsample: Downsample, attention: nn.Module, layout: _TokenLayout
-    ) -> None:
+    def __init__(self, before: int, after: int, downsample: Downsample, attention: nn.Module, layout: _TokenLayout) -> None:
         super().__init__(before, after, downsample)
         self.attention, self.layout = attention, layout
 

@@ -54,7 +54,12 @@ def proofs(train: Sequence[Scene], test: Sequence[Scene]) -> pd.DataFrame:
         ("class from a small network on gray crops (accuracy)", by_network.accuracy, "at least 0.8", by_network.accuracy >= 0.8),
         ("PSNR of the gray picture, dB", oracle["gray"], "", True),
         ("PSNR with every class in its mean colour, dB", oracle["class_mean"], "above gray", oracle["class_mean"] > oracle["gray"]),
-        ("PSNR with every object in its true mode, dB", oracle["true_mode"], "5 above class mean", oracle["true_mode"] > oracle["class_mean"] + 5),
+        (
+            "PSNR with every object in its true mode, dB",
+            oracle["true_mode"],
+            "5 above class mean",
+            oracle["true_mode"] > oracle["class_mean"] + 5,
+        ),
         ("mean colourfulness", colourful, "30 to 60", 30 <= colourful <= 60),
         ("modes drawn as often as stated (smallest p)", smallest_p, "above 0.001", smallest_p > 0.001),
         ("luminance independent of the colour mode (smallest p)", betrayed["p"].min(), "above 0.001", betrayed["p"].min() > 0.001),
@@ -117,7 +122,8 @@ def class_from_network(
     """How well a small convolutional network names the class of a gray crop whose mean luminance has been taken away.
 
     Args:
-        train, test: Scenes to learn from and to be judged on.
+        train: Scenes to learn from.
+        test: Scenes to be judged on.
         seed: Of initial weights and the order of crops; the global generator is left as it was.
         epochs: Passes over the training crops.
         smallest: Objects with fewer visible pixels are left out.
@@ -300,4 +306,3 @@ def _colour(L: np.ndarray, ab: np.ndarray) -> np.ndarray:
     lab = torch.from_numpy(np.stack([L, ab[..., 0], ab[..., 1]]).astype(np.float32))[None]
     with one_thread():
         return color.to_8bit(color.lab_to_rgb(lab))[0].movedim(0, -1).numpy()
-

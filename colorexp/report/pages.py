@@ -17,7 +17,8 @@ PAPERS = {
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ccc; --paper: #fff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ddd; --soft: #999; --line: #444; --paper: #161616; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.5rem 0 .4rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
@@ -66,7 +67,7 @@ def page(reports: Path) -> str:
 
 def _sentence() -> str:
     return (
-        "Published numbers stand on the papers' data, measured ones on what the column <i>dataset</i> names: compare orderings, not values. "
+        "Published numbers stand on the papers' data, measured ones on what <i>dataset</i> names: compare orderings, not values. "
         "Square brackets are 95% bootstrap intervals over pictures, round ones the published value. "
         "What a run was and where its numbers come from is in artifacts/runs/&lt;paper&gt;/&lt;run&gt;/run.json."
     )

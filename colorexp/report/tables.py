@@ -227,7 +227,9 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
         first, second = (f"{cell.labels['run'].split('/')[1]} at {cell.labels['hints']}" for cell in (one, other))
         value = {"difference": _rounded(found.mean if found else None), "low": _rounded(low), "high": _rounded(high), "n": n}
         about = {"dataset": f"{dataset} (test)", "profile": profile, "note": one.note or other.note}
-        rows.append({"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about})
+        rows.append(
+            {"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about}
+        )
     return pd.DataFrame(rows).astype({"n": "Int64"})
 
 
@@ -275,7 +277,7 @@ def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFra
     return pd.DataFrame([dict(zip(rows, key, strict=True)) | cells for key, cells in lines.items()])
 
 
-def _cell(record: Mapping[str, Any]) -> str:
+def _cell(record: Mapping[Any, Any]) -> str:
     measured = "–" if pd.isna(record["measured"]) else f"{record['measured']:.4g}"
     if not pd.isna(record["low"]):
         measured += f" [{record['low']:.4g}, {record['high']:.4g}]"

@@ -1,7 +1,7 @@
 """What every task shares: optimisation, steps, running means, and a stop that names the pictures when a loss is no number."""
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -44,9 +44,10 @@ class Colorizer(LightningModule):
         super().__init__()
         self.model = model
         self.setting = setting
-        self.means = nn.ModuleDict({_key(s, name): MeanMetric() for s in ("train", "val") for name in self.logged})
-        for mean in self.means.values():
+        means = {_key(s, name): MeanMetric() for s in ("train", "val") for name in self.logged}
+        for mean in means.values():
             mean.persistent(True)  # a training resumed within an epoch reports the mean of the whole epoch
+        self.means = nn.ModuleDict(means)
 
     @abstractmethod
     def inputs(self, batch: Batch) -> Any:  # noqa: ANN401  whatever the model takes
@@ -80,13 +81,16 @@ class Colorizer(LightningModule):
 
     def _collect(self, stage: str, terms: dict[str, Tensor], pictures: int) -> None:
         for name in self.logged:
-            self.means[_key(stage, name)].update(terms[name].detach(), pictures)
+            self._mean(stage, name).update(terms[name].detach(), pictures)
+
+    def _mean(self, stage: str, name: str) -> MeanMetric:
+        return cast(MeanMetric, self.means[_key(stage, name)])
 
     def averages(self, stage: str) -> dict[str, float]:
         """Means since the last call, over all processes, as `train/loss` and so on."""
         result = {}
         for name in self.logged:
-            mean = self.means[_key(stage, name)]
+            mean = self._mean(stage, name)
             result[f"{stage}/{name}"] = float(mean.compute())
             mean.reset()
         return result

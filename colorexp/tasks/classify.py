@@ -60,6 +60,7 @@ class BinClassifier(Colorizer):
     """
 
     logged = ("loss", "accuracy")
+    weights: Tensor
 
     def __init__(
         self,
@@ -126,9 +127,7 @@ class ChromaRegressor(Colorizer):
 
     logged = ("loss", "accuracy")
 
-    def __init__(
-        self, model: nn.Module, setting: Setting, *, hint_encoding: HintEncoding = "ab", hint_scale: float = 1.0
-    ) -> None:
+    def __init__(self, model: nn.Module, setting: Setting, *, hint_encoding: HintEncoding = "ab", hint_scale: float = 1.0) -> None:
         super().__init__(model, setting)
         self.hint_encoding, self.hint_scale = hint_encoding, hint_scale
 
@@ -152,8 +151,9 @@ class ChromaRegressor(Colorizer):
 
 
 def colour_scores(batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
-    """Accuracy over the paper's 32 bins: of all pixels, with every occurring class counting alike, of hinted pixels, and by object
-    size where objects are known; each (B,).
+    """Accuracies over the paper's 32 bins, each (B,).
+
+    Of all pixels, with every occurring class counting alike, of hinted pixels, and by object size where objects are known.
     """
     index, target = _reported_index(prediction.ab), _reported_index(batch["ab"])
     scores = {

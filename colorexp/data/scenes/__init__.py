@@ -124,9 +124,7 @@ def draw(seed: int, index: int, *, split: str = "train", size: int = 128, redraw
             layer = layer._replace(L=layer.L * picture.sunlit)
         picture.add(layer, backgrounds[layer.kind], instance=0)
     objects = tuple(
-        SceneObject(
-            number, placed.kind, paint.mode, placed.depth, placed.mean_L, picture.settle(number, share, placed.mean_L)
-        )
+        SceneObject(number, placed.kind, paint.mode, placed.depth, placed.mean_L, picture.settle(number, share, placed.mean_L))
         for number, (placed, paint, share) in enumerate(zip(layout.placements, paints, shares, strict=True), start=1)
     )
     rgb = picture.develop(np.random.default_rng((*key, _NOISE)), layout.noise)
@@ -158,7 +156,8 @@ def palette_strip(scene: Scene, *, height: int = 16, width: int = 128) -> np.nda
 
     Args:
         scene: The scene.
-        height, width: Size of the strip in pixels; the width is shared out evenly.
+        height: Of the strip in pixels.
+        width: Of the strip in pixels, shared out evenly.
 
     Returns:
         The strip, uint8. Shape (height, width, 3).

@@ -29,7 +29,8 @@ def paint_backdrop(rng: np.random.Generator, *, horizon: float, shore: float, si
 
     Args:
         rng: Source of the shapes; what is drawn does not depend on `size`.
-        horizon, shore: How far down horizon and near shore are, as shares of the picture; equal if there is no water.
+        horizon: How far down the horizon is, as a share of the picture.
+        shore: The same of the near shore; equal to `horizon` if there is no water.
         size: Side of the picture in pixels.
     """
     x = ((np.arange(size, dtype=np.float32) + 0.5) / size)[None, :]

@@ -307,8 +307,7 @@ _HOUSE = (Mode("terracotta", 32, 26, 0.6), Mode("slate", -4, -24, 0.4))
 _CAR = (Mode("red", 50, 30, 0.4), Mode("blue", 2, -40, 0.3), Mode("yellow", 2, 46, 0.15), Mode("green", -32, 16, 0.15))
 _SHIRT = (Mode("blue", 2, -40, 0.4), Mode("white", 0, 3, 0.25), Mode("red", 48, 28, 0.2), Mode("green", -34, 26, 0.15))
 _UMBRELLA = tuple(
-    Mode(name, a, b, 0.25)
-    for name, a, b in (("red", 50, 29), ("yellow", 2, 47), ("violet", 33, -35), ("teal", -27, -8))
+    Mode(name, a, b, 0.25) for name, a, b in (("red", 50, 29), ("yellow", 2, 47), ("violet", 33, -35), ("teal", -27, -8))
 )
 _BALLOON = (
     Mode("red", 50, 31, 0.35),

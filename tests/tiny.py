@@ -1,0 +1,139 @@
+"""The smallest projects, runs and batches that tests train."""
+
+import inspect
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+from torch import Tensor
+
+from colorexp import color, config, runs
+from colorexp.config import GROUPS, Run
+from colorexp.data.fetch import fetch
+from colorexp.data.prepare import prepare
+from colorexp.types import Batch
+
+ROOT = Path(__file__).parents[1]
+SCENES = {"size": 64, "train": 12, "val": 4, "test": 4, "workers": 1}
+SMALL = {
+    "channels": (4, 4, 8, 8),
+    "bottleneck": 8,
+    "last": 4,
+    "patch": 8,
+    "feedforward": 8,
+    "bottleneck_feedforward": 8,
+}
+"""Constructor arguments that make a network small, whichever of them it has; a run that is smaller already stays so."""
+
+
+def make_project(folder: Path, *, prepared: Path | None = None, **smoke: Any) -> Path:
+    """A project in the profile smoke with a dozen scenes, in which data is prepared or that of another project is used.
+
+    Args:
+        folder: Is made.
+        prepared: Another project.
+        smoke: What the profile changes for `user_guided`, besides what it changes anyway.
+    """
+    folder.mkdir(parents=True)
+    (folder / "dvc.yaml").touch()
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["profile"] = "smoke"
+    params["profiles"]["smoke"]["datasets"]["scenes"].update(SCENES)
+    params["profiles"]["smoke"]["user_guided"].update(smoke)
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    if prepared:
+        (folder / "artifacts").mkdir()
+        (folder / "artifacts" / "prepared").symlink_to(prepared / "artifacts" / "prepared")
+    else:
+        with chdir(folder):
+            fetch(folder / "data" / "bundled")
+            for name in ("scenes", "photos"):
+                prepare(replace(config.dataset(name), workers=1))
+    return folder
+
+
+def copy_data(project: Path, name: str) -> Path:
+    """Replace the shared data of a project by a copy whose dataset `name` may be changed, and return that one's folder."""
+    link = project / "artifacts" / "prepared"
+    original = link.resolve()
+    link.unlink()
+    shutil.copytree(original, link)
+    return link / name
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """Environment variables for a while; for fixtures that outlive a test."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def change(cfg: Run, **values: Any) -> Run:
+    """Change keys of a run by name, wherever they belong: to a group, to the run, or to the model's and task's options."""
+    for key, value in values.items():
+        group = next((g for g, kind in GROUPS.items() if key in {f.name for f in fields(kind)}), None)
+        if group:
+            cfg = replace(cfg, **{group: replace(getattr(cfg, group), **{key: value})})
+        elif key in {f.name for f in fields(Run)} - {"options"}:
+            cfg = replace(cfg, **{key: value})
+        else:
+            cfg = replace(cfg, options={**cfg.options, key: value})
+    return cfg
+
+
+def small_options(cfg: Run) -> dict[str, Any]:
+    """The options that make the run's network small."""
+    takes = inspect.signature(runs.resolve(cfg.model, torch.nn.Module)).parameters
+    return {
+        key: min(value, cfg.options.get(key, value)) if isinstance(value, int) else list(value)
+        for key, value in SMALL.items()
+        if key in takes
+    }
+
+
+def tiny(name: str, **values: Any) -> Run:
+    """A run at smoke scale with a small network, on one CPU thread, present in every profile."""
+    cfg = config.load(name, profile="smoke")
+    cfg = change(cfg, **small_options(cfg), accelerator="cpu", threads=1, profiles=list(config.PROFILES))
+    return change(cfg, **values)
+
+
+def make_batch(height: int = 32, width: int = 32, pictures: int = 2, *, hints: float = 0.05, seed: int = 0) -> Batch:
+    """Smooth pictures in gamut with hinted pixels."""
+    rng = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(pictures, 3, 5, 5, generator=rng)
+    rgb = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    lab = color.rgb_to_lab(rgb)
+    mask = torch.rand(pictures, 1, height, width, generator=rng) < hints
+    ab = lab[:, 1:].contiguous()
+    names = [f"made/{i}" for i in range(pictures)]
+    return {"id": names, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+
+
+def clone(batch: Batch) -> dict[str, Any]:
+    """A copy that shares nothing."""
+    return {key: value.clone() if isinstance(value, Tensor) else list(value) for key, value in batch.items()}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two batches are equal bit for bit."""
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[key]) if isinstance(value, Tensor) else value == other[key]
+        for key, value in one.items()
+    )
