@@ -67,6 +67,13 @@ def test_links_are_followed_once(photos: Path, tmp_path: Path) -> None:
     assert [item.id for item in listing(dataset()).items] == ["a/x", "outside/y"]
 
 
+def test_pictures_of_formats_that_are_not_opened_are_listed(photos: Path) -> None:
+    fill(photos, "a.png", "b.heic", "raw/c.NEF", "notes.txt")
+    found = listing(dataset())
+    assert [item.id for item in found.items] == ["a"]
+    assert dict(found.skipped) == {"b.heic": "the format .heic is not opened", "raw/c.NEF": "the format .nef is not opened"}
+
+
 def test_a_folder_that_may_not_be_read_is_listed(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(photos, "a.png", "locked/b.png")
     real = os.scandir

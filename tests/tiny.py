@@ -134,6 +134,5 @@ def clone(batch: Batch) -> dict[str, Any]:
 def same(one: Any, other: Any) -> bool:
     """Whether two batches are equal bit for bit."""
     return one.keys() == other.keys() and all(
-        torch.equal(value, other[key]) if isinstance(value, Tensor) else value == other[key]
-        for key, value in one.items()
+        torch.equal(value, other[key]) if isinstance(value, Tensor) else value == other[key] for key, value in one.items()
     )

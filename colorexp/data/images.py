@@ -11,6 +11,8 @@ from PIL import ExifTags, Image, ImageChops, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"})
+NOT_OPENED = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw"})
+"""Suffixes of pictures whose formats are not allowed; they are listed as left out, other files are no pictures."""
 MAX_PIXELS = 50_000_000
 
 RESAMPLE = {

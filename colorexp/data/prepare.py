@@ -1,4 +1,4 @@
-"""Pictures -> Arrow shards, manifest, quarantine list and statistics; parallel over shards, same bytes for any number of workers."""
+"""Pictures -> Arrow shards, manifest, quarantine list and statistics; parallel over shards, same bytes for any number of them."""
 
 import hashlib
 import json
@@ -50,11 +50,20 @@ def prepare(cfg: Dataset, *, out: Path | None = None) -> Prepared:
     shutil.rmtree(partial_out, ignore_errors=True)
     try:
         prepared = _prepare(cfg, partial_out)
-        shutil.rmtree(out, ignore_errors=True)
-        partial_out.rename(out)
+        _replace(partial_out, out)
     finally:
         shutil.rmtree(partial_out, ignore_errors=True)
     return prepared._replace(folder=out)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a folder in another's place; the old one is gone only when the new one stands."""
+    aside = old.with_name(f".{old.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if old.exists():
+        old.rename(aside)
+    new.rename(old)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _prepare(cfg: Dataset, out: Path) -> Prepared:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from colorexp import paths, seeding
 from colorexp.config import Dataset
 from colorexp.data import fetch
-from colorexp.data.images import SUFFIXES
+from colorexp.data.images import NOT_OPENED, SUFFIXES
 
 
 class Item(NamedTuple):
@@ -100,8 +100,11 @@ def _walk(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
             continue
         seen.add(real)
         for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                files.append((Path(folder) / name).relative_to(root).as_posix())
+            suffix, relative = Path(name).suffix.lower(), (Path(folder) / name).relative_to(root).as_posix()
+            if suffix in SUFFIXES and not name.startswith("."):
+                files.append(relative)
+            elif suffix in NOT_OPENED and not name.startswith("."):
+                skipped.append((relative, f"the format {suffix} is not opened"))
     return sorted(files), sorted(skipped)
 
 

@@ -142,8 +142,8 @@ class ChromaRegressor(Colorizer):
         return {"loss": loss, "accuracy": _reported_accuracy(ab.detach(), batch["ab"]).mean()}
 
     def predict(self, batch: Batch) -> Prediction:
-        """The regressed colours."""
-        return Prediction(_to_ab(self.model(self.inputs(batch))))
+        """The regressed colours, within the range of ab."""
+        return Prediction(_to_ab(self.model(self.inputs(batch))).clamp(-color.AB_LIMIT, color.AB_LIMIT))
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """See `colour_scores`."""

@@ -1,0 +1,217 @@
+"""Every key of params.yaml has an effect: a flag that nobody reads would publish seed noise as a finding.
+
+The fingerprint of a run is what it writes: its history over a few optimiser steps, and the numbers of its evaluation.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import chdir
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import ROOT, change, environment, make_project, small_options, tiny
+
+from colorexp import config, evaluation, hints, paths, runs
+from colorexp.config import GROUPS, Data, Evaluation, Fitting, Hardware, Hinting, Run
+from colorexp.data.prepare import prepare
+
+MAIN = "user_guided/res_unet"
+
+with chdir(ROOT):
+    RUNS = config.runs()
+    VARIANTS = [
+        (name, profile)
+        for name in RUNS
+        for profile in config.PROFILES
+        if config.parent(name) and config.load(name, profile=profile).present
+    ]
+    OPTIONS: dict[tuple[str, str, str], str] = {}
+    for _run in (config.load(name, profile="smoke") for name in RUNS):
+        for _key in _run.options:  # one run per network and task is enough
+            OPTIONS.setdefault((_run.model, _run.task, _key), _run.name)
+
+SMALLEST: dict[str, Any] = {
+    "train_on": {"scenes": 1, "photos": 1},
+    "train_limit": 4,
+    "validate_on": "scenes",
+    "evaluate_on": ["scenes"],
+    "size": 32,
+    "train_size": None,
+    "train_view": "crop",
+    "eval_view": "whole",
+    "epochs": 1,
+    "batch": 4,
+    "metrics": ["psnr", "ab_error"],
+    "accelerator": "cpu",
+    "threads": 1,
+    "workers": 0,
+    "samples": 0,
+}
+"""Two optimiser steps at 32 pixels."""
+
+CHANGED: dict[str, Any] = {
+    # data
+    "train_on": {"scenes": 2, "photos": 1},
+    "validate_on": "folder",
+    "evaluate_on": ["photos"],
+    "size": 48,
+    "train_size": 24,
+    "train_view": "resized_crop",
+    "eval_view": ("squash", {"evaluate_on": ["photos"]}),
+    "flip": True,
+    "near_gray_filter": "none",
+    "train_limit": 5,
+    # hinting
+    "hints": "20",
+    "hint_patch": 2,
+    "hint_layout": "cells",
+    "protocols": ["2%", "0"],
+    "hint_files": {"scenes": "hint_files"},
+    # fitting
+    "epochs": 2,
+    "batch": 2,
+    "accumulate": 2,
+    "optimizer": "sgd",
+    "lr": 1e-2,
+    "betas": (0.5, 0.9),
+    "weight_decay": 0.5,
+    "schedule": "cosine",
+    "lr_end": (1e-3, {"schedule": "linear"}),
+    "warmup": 1.0,
+    "clip": 0.01,
+    "monitor_mode": ("max", {"epochs": 2}),
+    # evaluation
+    "metrics": ["psnr", "ssim"],
+    # run
+    "seed": 1,
+    # options of models and tasks
+    "bins": 16,
+    "hint_encoding": "bins",
+    "hint_scale": 100.0,
+    "lambda_patch": 0.5,
+    "class_weight_power": 0.25,
+    "last": 3,
+    "downsample": "strided",
+    "tokens": "columns",
+    "patch": 16,
+    "feedforward": 12,
+    "bottleneck_layers": 1,
+    "bottleneck_feedforward": 12,
+    "power": 4.0,
+}
+"""Another value for every key, and what must be set besides for the key to mean something."""
+
+EXEMPT = {
+    **{f.name: "where and how fast a run is computed, not what" for f in fields(Hardware)},
+    "monitor": "test_runs.py: the kept epoch is the best by what is monitored",
+    "checkpoint_every": "test_runs.py: a resumed training ends with the same bytes",
+    "features": "test_evaluation.py: features are kept beside the rows",
+    "samples": "test_evaluation.py: pictures are kept beside the rows",
+    "eval_batch": "a picture's result does not depend on its neighbours, see below",
+    "weights": "a path",
+}
+EXEMPT_OPTIONS = {("user_guided/res_unet_regression", "bins"): "a regressor has none"}
+
+
+@pytest.fixture(scope="module")
+def laboratory(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The tiny project with a second dataset that has validation pictures, and with hint files; fingerprints so far."""
+    folder = make_project(tmp_path_factory.mktemp("contract") / "project", prepared=tiny_project)
+    with chdir(folder), environment(WANDB_MODE="disabled"):
+        if not paths.prepared("folder").exists():
+            prepare(replace(config.dataset("scenes"), seed=1, train=1, test=1), out=paths.prepared("folder"))
+        cfg = smallest(tiny(MAIN))
+        evaluation.write_hints(change(cfg, protocols=["12"]), folder / "drawn")
+        for protocol in cfg.hinting.protocols:
+            there = folder / "hint_files" / hints.folder_name(protocol, cfg.hinting.hint_patch)
+            there.parent.mkdir(exist_ok=True)
+            there.symlink_to(folder / "drawn" / "scenes" / hints.folder_name("12", cfg.hinting.hint_patch))
+        yield {}
+
+
+def smallest(cfg: Run) -> Run:
+    return change(cfg, **SMALLEST)
+
+
+def fingerprint(cfg: Run, known: dict[str, str] | None = None) -> str:
+    """Train, evaluate, and take all numbers, rounded; names of protocols and datasets are left out, they differ for nothing."""
+    key = json.dumps(cfg.as_dict(), sort_keys=True)
+    if known is None or key not in known:
+        experiment = runs.build(change(cfg, profiles=[cfg.profile]), out="out")
+        history = runs.train(experiment)
+        rows = evaluation.evaluate(*runs.load(experiment.out, with_statistics=True)).rows
+        numbers = rows.drop(columns=[*evaluation.KEYS]).T.to_numpy().tolist()
+        found = json.dumps([history.to_numpy().tolist(), numbers], default=float)
+        found = json.dumps(json.loads(found, parse_float=lambda text: f"{float(text):.5g}"))
+        if known is None:
+            return found
+        known[key] = found
+    return known[key]
+
+
+def flat(cfg: Run) -> dict[str, Any]:
+    """A run's values by key, without what only names it."""
+    values = cfg.as_dict()
+    rest = {key: value for key, value in values.items() if key not in (*GROUPS, "options", "name", "parent", "profiles")}
+    return rest | values["options"] | {key: value for group in GROUPS for key, value in values[group].items()}
+
+
+def test_a_fingerprint_is_reproducible(laboratory: dict[str, str]) -> None:
+    """Else every difference below would be noise."""
+    cfg = smallest(tiny(MAIN))
+    assert fingerprint(cfg) == fingerprint(cfg, laboratory)
+
+
+@pytest.mark.parametrize("values", [{"eval_batch": 1}, {"checkpoint_every": 1}, {"samples": 3}, {"monitor": "val/accuracy"}])
+def test_what_is_exempt_has_no_effect(values: dict[str, Any], laboratory: dict[str, str]) -> None:
+    cfg = smallest(tiny(MAIN))
+    assert fingerprint(change(cfg, **values)) == fingerprint(cfg, laboratory)
+
+
+@pytest.mark.parametrize("key", [f.name for group in (Data, Hinting, Fitting, Hardware, Evaluation) for f in fields(group)])
+def test_every_common_key_has_an_effect(key: str, laboratory: dict[str, str]) -> None:
+    if key in EXEMPT:
+        assert key not in CHANGED
+        return
+    assert key in CHANGED, f"give {key} another value in CHANGED, or a reason in EXEMPT"
+    value, usual = CHANGED[key] if isinstance(CHANGED[key], tuple) and key != "betas" else (CHANGED[key], {})
+    cfg = change(smallest(tiny(MAIN)), **usual)
+    assert flat(cfg)[key] != value
+    assert fingerprint(change(cfg, **{key: value})) != fingerprint(cfg, laboratory)
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for (_, _, key), name in OPTIONS.items()])
+def test_every_option_of_a_model_or_task_has_an_effect(name: str, key: str, laboratory: dict[str, str]) -> None:
+    if (name, key) in EXEMPT_OPTIONS:
+        return
+    assert key in CHANGED, f"give {key} another value in CHANGED, or a reason in EXEMPT_OPTIONS"
+    cfg = smallest(tiny(name))
+    assert flat(cfg)[key] != CHANGED[key]
+    assert fingerprint(change(cfg, **{key: CHANGED[key]})) != fingerprint(cfg, laboratory)
+
+
+def test_the_seed_has_an_effect(laboratory: dict[str, str]) -> None:
+    cfg = smallest(tiny(MAIN))
+    assert fingerprint(change(cfg, seed=CHANGED["seed"])) != fingerprint(cfg, laboratory)
+
+
+@pytest.mark.parametrize(("name", "profile"), VARIANTS)
+def test_every_variant_differs_from_its_parent(name: str, profile: str, laboratory: dict[str, str]) -> None:
+    """In every profile that runs it: a profile's value may hide the one thing that a run varies."""
+    parent = config.parent(name)
+    assert parent is not None
+    own, other = (config.load(n, profile=profile) for n in (name, parent))
+    assert flat(own) != flat(other), f"in the profile {profile} this is {parent} again"
+    alike = {key: value for key, value in SMALLEST.items() if flat(own)[key] == flat(other)[key]}
+    one, two = (change(cfg, **{**alike, **small_options(cfg)}) for cfg in (own, other))
+    assert fingerprint(one, laboratory) != fingerprint(two, laboratory)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_differs_from_every_other_in_its_profiles(name: str) -> None:
+    for profile in config.PROFILES:
+        own = config.load(name, profile=profile)
+        others = [config.load(other, profile=profile) for other in RUNS if other != name]
+        assert not own.present or flat(own) not in [flat(other) for other in others if other.present]

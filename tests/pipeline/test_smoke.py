@@ -1,0 +1,162 @@
+"""The pipeline itself, in the smoke profile: what it makes, what it skips, how it fails and heals."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Project, check_out, environment
+
+FAMILY = ("train_user_guided", "evaluate_user_guided")
+
+
+def of_family(stages: set[str]) -> bool:
+    return all(stage.startswith(FAMILY) for stage in stages)
+
+
+def test_exhibits_are_made(smoke: Project) -> None:
+    table = pd.read_csv(smoke.root / "reports/tables/user_guided_table1.csv")
+    ours = table[(table["model"] == "ResUNet") & (table["split"] == "test, scenes")]
+    assert set(ours["quantity"]) == {"accuracy", "loss"}
+    assert ours["measured"].notna().all()
+    assert ours["published"].tolist() == [0.6074, 3.1884]
+    for name in (
+        "figures/user_guided_figure2.png",
+        "figures/user_guided_figure3.png",
+        "tables/user_guided_table2.md",
+        "index.html",
+    ):
+        assert (smoke.root / "reports" / name).stat().st_size > 500, name
+
+
+def test_a_second_run_does_nothing(smoke: Project) -> None:
+    assert "up to date" in smoke.run("dvc repro")
+    assert smoke.run("git status --porcelain") == ""
+
+
+def test_a_run_outside_the_profile_says_so_everywhere(smoke: Project) -> None:
+    card = json.loads((smoke.root / "artifacts/runs/user_guided/trans_unet/run.json").read_text())
+    assert card["status"] == "not run in this profile"
+    assert "trans_unet belongs to cpu, gpu, paper" in card["reason"]
+    assert pd.read_parquet(smoke.root / "artifacts/results/user_guided/trans_unet.parquet").empty
+    table = pd.read_csv(smoke.root / "reports/tables/user_guided_table1.csv")
+    absent = table[table["model"] == "TransUNet"]
+    assert absent["measured"].isna().all()
+    assert absent["note"].str.startswith("not run in this profile").all()
+
+
+def test_changing_one_run_touches_that_run_and_what_reads_it(changed: Project) -> None:
+    changed.edit("params.yaml", "power: 2.0", "power: 3.0")
+    ran = changed.repro()
+    assert ran == ["train_user_guided@spread", "evaluate_user_guided@spread", "user_guided", "efficiency", "report"]
+
+
+def test_changing_a_family_touches_its_runs_alone(changed: Project) -> None:
+    changed.edit("colorexp/models/unet.py", "IN_CHANNELS = 3", "IN_CHANNELS = 3  # L, a, b")
+    stages = changed.changed()
+    assert stages > {"train_user_guided@res_unet", "efficiency"}
+    assert of_family(stages - {"efficiency"})
+
+
+def test_saving_a_notebook_retrains_nothing(changed: Project) -> None:
+    """JupyterLab writes outputs and metadata into the source notebook."""
+    path = changed.root / "notebooks" / "train.ipynb"
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["language_info"] = {"name": "python"}
+    notebook["cells"][1]["execution_count"] = 7
+    path.write_text(json.dumps(notebook))
+    assert changed.repro() == ["sources@train"]
+
+
+def test_a_failing_notebook_fails_its_stage_and_is_kept(changed: Project) -> None:
+    changed.edit("notebooks/report.ipynb", "written = pages.build(out)", "raise RuntimeError('no such luck')")
+    output = changed.run("dvc repro", code=255)
+    assert "open reports/notebooks/report.ipynb" in output
+    assert "no such luck" in (changed.root / "reports/notebooks/report.ipynb").read_text()
+
+
+def test_photographs_heal_and_own_files_survive(changed: Project) -> None:
+    bundled = changed.root / "data/bundled"
+    own = changed.root / "data/mine/cat.jpg"
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    true = (bundled / "china.jpg").read_bytes()
+    (bundled / "china.jpg").write_bytes(b"altered")
+    (bundled / "coffee.png").unlink()
+    assert "is altered" in changed.run("colorexp prepare photos", code=1)
+    changed.run("dvc repro")
+    assert (bundled / "china.jpg").read_bytes() == true
+    assert (bundled / "coffee.png").is_file()
+    changed.run("rm -r data/bundled && dvc repro")
+    assert (bundled / "china.jpg").read_bytes() == true
+    assert own.read_bytes() == b"mine"
+
+
+def test_a_killed_training_resumes_and_ends_bit_equal(changed: Project) -> None:
+    changed.edit("params.yaml", "      epochs: 2\n", "      epochs: 12\n      checkpoint_every: 3\n")
+    stage = "train_user_guided@res_unet"
+    weights = changed.root / "artifacts/runs/user_guided/res_unet/model.safetensors"
+    changed.run(f"dvc repro -s {stage}")
+    uninterrupted = weights.read_bytes()
+    command = ["dvc", "repro", "-f", "-s", stage]
+    running = subprocess.Popen(
+        command, cwd=changed.root, env=environment(changed.root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    kernel = wait_for_kernel(changed.root)
+    os.kill(kernel, signal.SIGKILL)
+    assert running.wait(timeout=60) != 0
+    assert list((changed.root / "scratch").rglob("last.ckpt")), "it was killed while training"
+    assert not weights.exists()
+    changed.run(f"dvc repro -s {stage}")
+    assert weights.read_bytes() == uninterrupted
+    assert not list((changed.root / "scratch").rglob("last.ckpt"))
+
+
+def wait_for_kernel(root: Path) -> int:
+    """The process that trains: a kernel whose working folder is `root`, once a second checkpoint has been written."""
+    written: set[float] = set()
+    for _ in range(6000):
+        written |= {path.stat().st_mtime for path in (root / "scratch").rglob("last.ckpt")}
+        if len(written) >= 2:
+            return next(pid for pid in pids("ipykernel_launcher") if Path(f"/proc/{pid}/cwd").resolve() == root.resolve())
+        time.sleep(0.01)
+    raise TimeoutError("no training began")
+
+
+def pids(word: str) -> list[int]:
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and word in (process / "cmdline").read_text():
+                found.append(int(process.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    return found
+
+
+def test_stages_have_stable_bytes(changed: Project) -> None:
+    lock = (changed.root / "dvc.lock").read_text()
+    changed.run("dvc repro -f -s evaluate_user_guided@res_unet && dvc repro -f -s user_guided && dvc repro -f -s prepare@photos")
+    assert (changed.root / "dvc.lock").read_text() == lock
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("dvc metrics show", "scenes.accuracy"),
+        ("dvc plots show", "index.html"),
+        ("dvc exp show --no-pager --only-changed", "scenes.accuracy"),
+    ],
+)
+def test_dvc_shows_something_worth_reading(smoke: Project, command: str, shown: str) -> None:
+    assert shown in smoke.run(command)
+
+
+def test_committed_results_belong_to_the_committed_code(tmp_path: Path) -> None:
+    """A fresh clone has nothing to do beyond what is not in git; checked without doing it."""
+    output = check_out(tmp_path / "colorexp").run("dvc repro --dry --allow-missing")
+    assert "Running stage" not in output, output
