@@ -42,7 +42,8 @@ def weighted_mean(entropy: Tensor, index: Tensor, weights: Tensor, mask: Tensor 
     if mask is not None:
         weight = weight * mask
     total = weight.sum((0, 2, 3))
-    return ((entropy * weight).sum((0, 2, 3)) / total.clamp(min=torch.finfo(total.dtype).tiny)).sum()
+    total = torch.where(total > 0, total, torch.ones_like(total))  # a tiny divisor would have an infinite gradient
+    return ((entropy * weight).sum((0, 2, 3)) / total).sum()
 
 
 def rebalanced_cross_entropy(logits: Tensor, index: Tensor, weights: Tensor | None = None) -> Tensor:

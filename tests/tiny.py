@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from colorexp import color, config, runs
+from colorexp import color, config, provenance, runs
 from colorexp.config import GROUPS, Run
 from colorexp.data.fetch import fetch
 from colorexp.data.prepare import prepare
@@ -30,6 +32,27 @@ SMALL = {
     "bottleneck_feedforward": 8,
 }
 """Constructor arguments that make a network small, whichever of them it has; a run that is smaller already stays so."""
+
+QUICK: dict[str, Any] = {
+    "train_on": {"scenes": 1, "photos": 1},
+    "train_limit": 4,
+    "validate_on": "scenes",
+    "evaluate_on": ["scenes"],
+    "size": 32,
+    "train_size": None,
+    "train_view": "crop",
+    "eval_view": "whole",
+    "hints": "3%",
+    "protocols": ["3%", "0"],
+    "epochs": 1,
+    "batch": 4,
+    "metrics": ["psnr", "ab_error"],
+    "accelerator": "cpu",
+    "threads": 1,
+    "workers": 0,
+    "samples": 0,
+}
+"""Two optimiser steps at 32 pixels."""
 
 
 def make_project(folder: Path, *, prepared: Path | None = None, **smoke: Any) -> Path:
@@ -60,13 +83,21 @@ def make_project(folder: Path, *, prepared: Path | None = None, **smoke: Any) ->
     return folder
 
 
-def copy_data(project: Path, name: str) -> Path:
-    """Replace the shared data of a project by a copy whose dataset `name` may be changed, and return that one's folder."""
+def copy_data(project: Path) -> Path:
+    """Replace the shared data of a project by a copy that may be changed, and return the copy."""
     link = project / "artifacts" / "prepared"
     original = link.resolve()
     link.unlink()
     shutil.copytree(original, link)
-    return link / name
+    return link
+
+
+@contextmanager
+def fast_provenance() -> Iterator[None]:
+    """Every module is parsed for its imports once, not twice per training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "_imports", cache(provenance._imports))
+        yield
 
 
 @contextmanager
@@ -112,6 +143,11 @@ def tiny(name: str, **values: Any) -> Run:
     cfg = config.load(name, profile="smoke")
     cfg = change(cfg, **small_options(cfg), accelerator="cpu", threads=1, profiles=list(config.PROFILES))
     return change(cfg, **values)
+
+
+def quick(name: str, **values: Any) -> Run:
+    """A tiny run that is trained in a fraction of a second."""
+    return change(tiny(name), **{**QUICK, **values})
 
 
 def make_batch(height: int = 32, width: int = 32, pictures: int = 2, *, hints: float = 0.05, seed: int = 0) -> Batch:

@@ -167,7 +167,8 @@ def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
         measured = {"measured": _rounded(values), "low": _rounded(low), "high": _rounded(high), "n": n}
         about = {"dataset": cell.dataset, "profile": profile, "seeds": cell.seeds, "metric": cell.metric, "note": cell.note}
         rows.append({**cell.labels, "published": cell.published, **measured, **about})
-    return pd.DataFrame(rows).astype({"n": "Int64", "seeds": "Int64"})
+    numbers = dict.fromkeys(("published", "measured", "low", "high"), "float64")
+    return pd.DataFrame(rows).astype({**numbers, "n": "Int64", "seeds": "Int64"})
 
 
 def bootstrap(values: "pd.Series[float]", *key: str) -> tuple[float | None, float | None]:
@@ -230,7 +231,7 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
         rows.append(
             {"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about}
         )
-    return pd.DataFrame(rows).astype({"n": "Int64"})
+    return pd.DataFrame(rows).astype({**dict.fromkeys(("difference", "low", "high"), "float64"), "n": "Int64"})
 
 
 def _rounded(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import ROOT, clone, make_batch, same, tiny
+from tiny import ROOT, change, clone, make_batch, same, small_options, tiny
 from torch import Tensor
 
 from colorexp import color, config, runs, weights
@@ -125,6 +125,17 @@ def test_training_reaches_every_parameter(name: str) -> None:
     task.loss(batch, output(task, batch))["loss"].backward()
     dead = [n for n, p in task.model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert dead == []
+    assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("profile", config.PROFILES)
+def test_a_batch_without_hints_has_finite_gradients(name: str, profile: str) -> None:
+    """With the weights of the loss's terms as every profile sets them: 0/0 hides in the backward pass."""
+    cfg = config.load(name, profile=profile)
+    task = runs.build_task(change(cfg, **small_options(cfg))).train()
+    batch = make_batch(32, 32, hints=0.0)
+    task.loss(batch, output(task, batch))["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.requires_grad)
 
 

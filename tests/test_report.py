@@ -1,0 +1,182 @@
+"""Tables say what is published, what was measured, and from where; pages show them and compute nothing."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from colorexp import absent, config, paths, report
+from colorexp.report import pages, tables
+from colorexp.report.tables import Cell
+
+PICTURES = [f"test-{i:05d}" for i in range(30)]
+
+
+def write_results(run: str, accuracy: np.ndarray, *, near_gray: int = 0, dataset: str = "scenes") -> None:
+    rows = pd.DataFrame({"image": PICTURES[: len(accuracy)], "accuracy": accuracy})
+    rows = rows.assign(dataset=dataset, split="test", protocol="0.5%", seed=0, near_gray=[i < near_gray for i in range(len(rows))])
+    paths.results(run).parent.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(paths.results(run))
+
+
+@pytest.fixture
+def two_runs(project: Path) -> Path:
+    config.use_profile("cpu")
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.3, 0.5, 30)
+    write_results("user_guided/res_unet", base + 0.1, near_gray=2)
+    write_results("user_guided/spread", base)
+    return project
+
+
+def cell(run: str = "user_guided/res_unet", **labels: str) -> Cell:
+    return tables.tested(run, "accuracy", dataset="scenes", protocol="0.5%", labels=labels or {"model": run}, published=0.6)
+
+
+def test_a_comparison_holds_the_promised_columns(two_runs: Path) -> None:
+    table = tables.comparison([cell()])
+    assert list(table.columns) == ["model", *tables.COLUMNS]
+    row = table.iloc[0]
+    expected = pd.read_parquet(paths.results("user_guided/res_unet")).query("not near_gray")["accuracy"]
+    assert row["measured"] == pytest.approx(expected.mean(), rel=1e-5)
+    assert (row["n"], row["dataset"], row["profile"], row["seeds"], row["published"]) == (28, "scenes (test)", "cpu", 1, 0.6)
+
+
+def test_intervals_cover_the_mean_and_are_the_same_every_time(two_runs: Path) -> None:
+    one, again = (tables.comparison([cell()]).iloc[0] for _ in range(2))
+    assert one["low"] < one["measured"] < one["high"]
+    assert (one["low"], one["high"]) == (again["low"], again["high"])
+
+
+def test_an_interval_has_the_width_of_the_normal_one(two_runs: Path) -> None:
+    values = pd.Series(np.random.default_rng(1).normal(0, 1, 400))
+    low, high = tables.bootstrap(values, "width")
+    assert low is not None
+    assert high is not None
+    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+
+
+def test_few_pictures_carry_no_interval(two_runs: Path) -> None:
+    write_results("user_guided/res_unet", np.linspace(0, 1, 4), dataset="scenes")
+    row = tables.comparison([cell()]).iloc[0]
+    assert np.isnan(row["low"])
+    assert row["n"] == 4
+
+
+def test_a_run_outside_the_profile_is_an_empty_cell_that_says_why(two_runs: Path) -> None:
+    row = tables.comparison([cell("user_guided/res_unet_bins16")]).iloc[0]
+    assert np.isnan(row["measured"])
+    assert "belongs to gpu, paper, the profile is cpu" in row["note"]
+
+
+def test_a_measure_that_a_run_lacks_says_so(two_runs: Path) -> None:
+    empty = tables.tested("user_guided/spread", "loss", dataset="scenes", protocol="0.5%", labels={"model": "spread"})
+    assert empty.note == "not measured by this run"
+
+
+def test_an_unevaluated_run_is_named(project: Path) -> None:
+    config.use_profile("cpu")
+    with pytest.raises(FileNotFoundError, match="user_guided/spread has not been evaluated"):
+        tables.results("user_guided/spread")
+
+
+def test_differences_are_paired(two_runs: Path) -> None:
+    """Over pictures alone both vary by 0.2; the difference is 0.1 for every one of them."""
+    found = tables.difference(cell(), cell("user_guided/spread"))
+    assert found is not None
+    assert found.mean == pytest.approx(0.1)
+    assert found.low == pytest.approx(0.1)
+    assert found.high == pytest.approx(0.1)
+    assert found.n == 28
+
+
+def test_claims_name_both_sides_and_what_is_missing(two_runs: Path) -> None:
+    sides = ("user_guided/res_unet", "0.5%"), ("user_guided/spread", "0.5%")
+    asked = [("beats spreading", "accuracy", *sides), ("filter", "accuracy", sides[0], ("user_guided/res_unet_unfiltered", "0.5%"))]
+    table = tables.claims(asked, dataset="scenes")
+    assert table["difference"][0] == pytest.approx(0.1)
+    assert (table["first"][0], table["second"][0]) == ("res_unet at 0.5%", "spread at 0.5%")
+    assert np.isnan(table["difference"][1])
+    assert "not run in this profile" in table["note"][1]
+
+
+def test_published_numbers_are_the_papers() -> None:
+    table1 = tables.published("user_guided", "table1")
+    assert tables.printed(table1, method="ResUNet", dataset="coco-test", metric="accuracy") == 0.6074
+    assert len(table1) == 12
+    with pytest.raises(KeyError, match="0 published values"):
+        tables.printed(table1, method="ResUNet", dataset="coco-test", metric="psnr")
+
+
+def test_repetitions_are_runs_that_differ_in_the_seed_alone(project: Path) -> None:
+    text = paths.params().read_text()
+    again = "    res_unet_seed1:\n      <<: *res_unet\n      parent: res_unet\n      seed: 1\n"
+    paths.params().write_text(text.replace("    trans_unet: &trans_unet\n", again + "    trans_unet: &trans_unet\n", 1))
+    assert tables.repetitions("user_guided/res_unet") == ["user_guided/res_unet", "user_guided/res_unet_seed1"]
+
+
+def test_overview_and_overrides_show_what_changes(project: Path) -> None:
+    config.use_profile("cpu")
+    overview = tables.overview("user_guided").set_index("run")
+    assert overview.loc["res_unet_bins16", "by"] == "bins: 16"
+    assert overview.loc["res_unet_bins16", "in this profile"] == "no (in gpu, paper)"
+    changed = tables.overrides("user_guided/res_unet").set_index("key")
+    assert (changed.loc["lr", "paper"], changed.loc["lr", "cpu"]) == ("0.01", "0.003")
+    assert "bins" not in changed.index
+
+
+def test_wide_puts_published_and_interval_into_a_cell() -> None:
+    row = {"model": "A", "quantity": "accuracy", "published": 0.5, "measured": 0.25, "low": 0.2, "high": 0.3}
+    shown = tables.wide(
+        pd.DataFrame([row, {**row, "quantity": "loss", "published": np.nan, "low": np.nan}]), rows=["model"], column="quantity"
+    )
+    assert shown.to_dict("records") == [{"model": "A", "accuracy": "0.25 [0.2, 0.3] (0.5)", "loss": "0.25"}]
+
+
+def test_markdown_and_latex_escape_what_would_break_them() -> None:
+    frame = pd.DataFrame({"name": ["a|b", "50%_x"], "value": [0.5, np.nan]})
+    assert tables.markdown(frame).splitlines() == ["| name | value |", "|---|---|", "| a/b | 0.5 |", "| 50%_x |  |"]
+    assert r"50\%\_x" in tables.latex(frame)
+
+
+def test_samples_are_read_back(project: Path) -> None:
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    file = paths.samples("user_guided/spread") / "scenes" / "test-00000.truth.png"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(picture).save(file)
+    assert tables.samples("user_guided/spread") == ["scenes/test-00000.truth"]
+    assert np.array_equal(tables.sample("user_guided/spread", "scenes/test-00000.truth"), picture)
+    assert tables.sample("user_guided/spread", "scenes/none") is None
+
+
+def test_the_page_shows_tables_and_figures_and_loads_nothing(two_runs: Path) -> None:
+    tables.write(tables.comparison([cell(model="<b>", quantity="accuracy")]), "reports/tables/user_guided_table1.csv")
+    (two_runs / "reports/figures").mkdir(parents=True)
+    (two_runs / "reports/figures/user_guided_figure2.png").write_bytes(b"")
+    written = pages.build("reports")
+    assert {"tables/user_guided_table1.md", "tables/user_guided_table1.tex", "index.html"} == set(written)
+    page = (two_runs / "reports/index.html").read_text()
+    assert "Table 1" in page
+    assert "figures/user_guided_figure2.png" in page
+    assert "&lt;b&gt;" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_figures_have_stable_bytes(project: Path) -> None:
+    from colorexp import viz
+
+    history = pd.DataFrame({"epoch": [0, 1], "train/loss": [2.0, 1.0], "val/loss": [2.0, 1.5]})
+    for name in ("one.png", "two.png"):
+        report.save(viz.curve_pairs({"A": history}, quantities=["loss"]), name)
+    assert (project / "one.png").read_bytes() == (project / "two.png").read_bytes()
+
+
+def test_absent_results_read_as_empty(project: Path) -> None:
+    absent.write("evaluate", "user_guided/res_unet", "no reason")
+    assert tables.results("user_guided/res_unet").empty
+    absent.write("train", "user_guided/res_unet", "no reason")
+    assert tables.history("user_guided/res_unet").empty
+    assert json.loads(paths.report_metrics("user_guided/res_unet").read_text()) == {"status": "not run in this profile"}
