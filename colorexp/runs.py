@@ -171,8 +171,14 @@ def train(experiment: Experiment) -> pd.DataFrame:
     elif _processes(cfg) > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         _launch(experiment)
     else:
-        _fit(experiment)
+        history = _fit(experiment)
+        if not _rank_zero():  # which alone writes, perhaps later, perhaps on another machine
+            return history
     return read_history(experiment.out)
+
+
+def _rank_zero() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0
 
 
 def _processes(cfg: Run) -> int:
@@ -191,7 +197,7 @@ def _launch(experiment: Experiment) -> None:
             f"-m colorexp.train {experiment.cfg.name}` on each of them, then `dvc commit` the stage"
         )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={_processes(experiment.cfg)}"]
-    command += ["-m", "colorexp.train", experiment.cfg.name, "--out", str(experiment.out)]
+    command += ["-m", "colorexp.train", experiment.cfg.name, "--profile", experiment.cfg.profile, "--out", str(experiment.out)]
     with subprocess.Popen(
         command, cwd=paths.root(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=_die_with_parent
     ) as process:
@@ -211,10 +217,10 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-def _fit(experiment: Experiment) -> None:
+def _fit(experiment: Experiment) -> pd.DataFrame:
     cfg = experiment.cfg
     scratch = paths.scratch(f"{cfg.name}-{_key(cfg)}")
-    rank_zero = int(os.environ.get("RANK", 0)) == 0
+    rank_zero = _rank_zero()
     with _alone(scratch) if rank_zero else _nothing():
         last, best = scratch / "last.ckpt", scratch / "best.safetensors"
         history, clock = History(cfg.fitting, best), Clock(cfg.fitting.batch)
@@ -253,6 +259,7 @@ def _fit(experiment: Experiment) -> None:
             # outputs are written: a forced second run shall train, not load
             for leftover in (last, best):
                 leftover.unlink()
+        return pd.DataFrame(history.rows)
 
 
 def _key(cfg: Run) -> str:

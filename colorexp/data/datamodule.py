@@ -1,6 +1,6 @@
 """Prepared pictures -> batches. Every draw is a function of (seed, epoch, picture, purpose); batches of (seed, step)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -232,6 +232,9 @@ class Fixed(Sampler[list[Draw]]):
         purpose: Names the draws, for example the evaluation protocol.
         rank: Of this process.
         world: Number of processes; each takes every `world`-th batch.
+
+    Raises:
+        ValueError: If there are fewer pictures than processes.
     """
 
     def __init__(self, pictures: Pictures, batch: int, purpose: str, *, rank: int = 0, world: int = 1) -> None:
@@ -239,7 +242,12 @@ class Fixed(Sampler[list[Draw]]):
         for index, (name, row) in enumerate(pictures.entries):
             shape = pictures.shards[name].size_of(row)
             groups.setdefault((name, shape), []).append(Draw(index, ("evaluation", purpose)))
-        batches = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
+        batches = _chunks(groups.values(), batch)
+        while len(batches) < world and batch > 1:  # a process without a batch would not take part in the means
+            batch = (batch + 1) // 2
+            batches = _chunks(groups.values(), batch)
+        if len(batches) < world:
+            raise ValueError(f"{len(pictures)} {purpose} pictures are too few for {world} processes")
         self.batches = batches[rank::world]
 
     def __len__(self) -> int:
@@ -247,6 +255,10 @@ class Fixed(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         return iter(self.batches)
+
+
+def _chunks(groups: Iterable[list[Draw]], size: int) -> list[list[Draw]]:
+    return [group[i : i + size] for group in groups for i in range(0, len(group), size)]
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
