@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import nbformat
-
 from colorexp import config, paths
 
 NOT_RUN = "not run in this profile"
@@ -47,9 +45,9 @@ def write(stage: str, name: str, why: str) -> None:
 
 def notebook(path: Path, title: str, why: str) -> None:
     """An executed notebook that holds one sentence."""
-    cell = nbformat.v4.new_markdown_cell(f"# {title}\n\nNothing was computed: {why}.", id="cell-0")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    cell = {"cell_type": "markdown", "id": "cell-0", "metadata": {}, "source": f"# {title}\n\nNothing was computed: {why}."}
+    content = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    _text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _empty_results(name: str) -> None:
@@ -60,7 +58,7 @@ def _empty_results(name: str) -> None:
     columns = {"dataset": pa.string(), "split": pa.string(), "image": pa.string(), "protocol": pa.string()}
     schema = pa.schema([*columns.items(), ("seed", pa.int64()), ("near_gray", pa.bool_())])
     paths.results(name).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(schema.empty_table(), paths.results(name))
+    pq.write_table(pa.Table.from_batches([], schema), paths.results(name))  # empty_table() would import pandas
     np.savez(paths.features(name))
 
 

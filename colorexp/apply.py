@@ -10,7 +10,7 @@ from torch import Tensor
 
 from colorexp import color, hints, paths, runs
 from colorexp.config import Run
-from colorexp.data.images import MAX_PIXELS, open_image
+from colorexp.data.images import MAX_PIXELS, BadImage, open_image
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
@@ -30,7 +30,10 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
         FileNotFoundError: If the run has not been trained.
     """
     cfg, task = runs.load(paths.run(run))
-    opened = open_image(picture, max_pixels=MAX_PIXELS)
+    try:
+        opened = open_image(picture, max_pixels=MAX_PIXELS)
+    except BadImage as reason:
+        raise BadImage(f"{picture}: {reason}") from None
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
     given = hints.read(hints_file) if hints_file else None
     coloured = colorize(rgb, task, cfg, given=given)
@@ -66,7 +69,7 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
 
 
 def _scaled_hints(given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:
-    if given is None:
+    if given is None or len(given.corners) == 0:
         return torch.zeros(1, 1, *size, dtype=torch.bool), torch.zeros(1, 2, *size)
     hints.rasterise(given.corners, full, patch=1)  # names a hint outside the picture in the user's own pixels
     ratio = torch.tensor([size[0] / full[0], size[1] / full[1]])

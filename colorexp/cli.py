@@ -1,11 +1,25 @@
 """The command line: `colorexp ...`. Imports are inside the commands, so that help is instant."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class _Commands(TyperGroup):
+    """What the package says on purpose is one line; a bug keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  click's
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, FloatingPointError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="Four image-colorization papers, reimplemented and re-run. `dvc repro` does everything; these are its pieces.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

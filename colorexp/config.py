@@ -16,7 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from colorexp import paths
 
@@ -245,11 +247,31 @@ def read(path: Path | None = None) -> dict[str, Any]:
     return params
 
 
+class _Constructor(SafeConstructor):
+    """Names a repeated key also in a mapping with merge keys, where ruamel silently takes the last one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  ruamel's
+        super().__init__(*args, **kwargs)
+        self._flattened: set[int] = set()
+
+    def flatten_mapping(self, node: MappingNode) -> Any:  # noqa: ANN401  ruamel's
+        if id(node) not in self._flattened:  # afterwards it also holds the keys that it overrides
+            self._flattened.add(id(node))
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise ConstructorError(None, None, f'found duplicate key "{key.value}"', key.start_mark)
+                seen.add(key.value)
+        return super().flatten_mapping(node)
+
+
 @lru_cache(maxsize=4)
 def _parse(text: str, name: str) -> dict[str, Any]:
     """YAML 1.2, the same text once: parsing takes a quarter of a second, and tables ask for every run many times."""
     try:
-        params = YAML(typ="safe", pure=True).load(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Constructor
+        params = yaml.load(text)
     except YAMLError as error:
         raise ValueError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(params, dict):
@@ -415,7 +437,7 @@ def _validate(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: A
 
 def _explain(problem: Mapping[str, Any], kind: type, where: str) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or kind.__name__
-    shown = "in" if key == "profiles" else key
+    shown = re.sub(r"^profiles\b", "in", key)
     if problem["type"] in ("missing", "missing_argument"):
         return f"params.yaml: {where} lacks {shown}"
     if "unexpected" in problem["type"]:

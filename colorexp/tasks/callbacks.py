@@ -149,7 +149,11 @@ class Clock(Callback):
         self.batch = batch
         self.seconds = 0.0
         self.steps = 0
-        self._start = 0.0
+        self._start, self._first = 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the watch where a resumed training enters an epoch in its middle."""
+        self._start, self._first = time.perf_counter(), trainer.global_step
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the watch; it stops before validation."""

@@ -42,7 +42,6 @@ CHANGED: dict[str, Any] = {
     "train_view": "resized_crop",
     "eval_view": ("squash", {"evaluate_on": ["photos"]}),
     "flip": True,
-    "turn_hue": {"photos": 90.0},
     "near_gray_filter": "none",
     "train_limit": 5,
     # hinting
@@ -168,6 +167,14 @@ def test_every_option_of_a_model_or_task_has_an_effect(name: str, key: str, labo
     cfg = quick(name)
     assert flat(cfg)[key] != CHANGED[key]
     assert fingerprint(change(cfg, **{key: CHANGED[key]})) != fingerprint(cfg, laboratory)
+
+
+def test_no_other_value_is_given_for_a_key_that_is_gone() -> None:
+    common = {f.name for group in GROUPS.values() for f in fields(group)}
+    options = {key for _, _, key in OPTIONS}
+    assert CHANGED.keys() <= common | options | {"seed"}
+    assert EXEMPT.keys() <= common
+    assert set(EXEMPT_OPTIONS) <= {(name, key) for (_, _, key), name in OPTIONS.items()}
 
 
 def test_the_seed_has_an_effect(laboratory: dict[str, str]) -> None:

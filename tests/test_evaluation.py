@@ -1,0 +1,333 @@
+"""Evaluation: one row per picture and protocol, a pure function of run, weights and pictures."""
+
+import json
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from tiny import change, copy_data, environment, fast_provenance, make_project, quick
+
+from colorexp import backbones, color, evaluation, hints, metrics, paths, runs
+from colorexp.config import Run
+from colorexp.data.store import Shards
+from colorexp.types import Batch
+
+MAIN = "user_guided/res_unet"
+MEASURES = ["psnr", "ssim", "cf_signed", "chroma", "ab_error"]
+SETTING: dict[str, Any] = {"evaluate_on": ["scenes", "photos"], "metrics": MEASURES, "samples": 2, "eval_batch": 3}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A run, its weights, and its results."""
+    folder = make_project(tmp_path_factory.mktemp("evaluation") / "project", prepared=tiny_project)
+    with chdir(folder), environment(WANDB_MODE="disabled"), fast_provenance():
+        experiment = runs.build(quick(MAIN, **SETTING))
+        runs.train(experiment)
+        cfg, task = runs.load(experiment.out, with_statistics=True)
+        yield SimpleNamespace(project=folder, cfg=cfg, task=task, results=evaluation.evaluate(cfg, task))
+
+
+def rows_of(cfg: Run, trained: SimpleNamespace) -> pd.DataFrame:
+    return evaluation.evaluate(cfg, trained.task).rows
+
+
+def seen_hints(cfg: Run, trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The hint masks that a task is shown, by protocol order and picture."""
+    seen: dict[str, torch.Tensor] = {}
+    real = trained.task.predict
+
+    def predict(batch: Batch) -> Any:
+        number = sum(key.startswith(f"{batch['id'][0]}#") for key in seen)
+        seen.update({f"{name}#{number}": mask for name, mask in zip(batch["id"], batch["hint_mask"], strict=True)})
+        return real(batch)
+
+    monkeypatch.setattr(trained.task, "predict", predict)
+    evaluation.evaluate(cfg, trained.task)
+    monkeypatch.undo()
+    return seen
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(mask, other[key]) for key, mask in one.items())
+
+
+# Rows
+
+
+def test_there_is_a_row_per_picture_and_protocol(trained: SimpleNamespace) -> None:
+    rows = trained.results.rows
+    assert not rows.duplicated(["dataset", "image", "protocol"]).any()
+    pictures = {name: {record.id for record in Shards(paths.prepared(name), "test")} for name in ("scenes", "photos")}
+    for protocol in trained.cfg.hinting.protocols:
+        for name, expected in pictures.items():
+            assert set(rows[(rows.dataset == name) & (rows.protocol == protocol)].image) == expected
+    assert len(rows) == 2 * sum(len(ids) for ids in pictures.values())
+
+
+def test_rows_say_what_they_are_and_hold_what_was_asked_for(trained: SimpleNamespace) -> None:
+    rows = trained.results.rows
+    assert list(rows.columns[: len(evaluation.KEYS)]) == list(evaluation.KEYS)
+    assert {*MEASURES, "true_cf_signed", "true_chroma", "loss", "accuracy", "accuracy_small"} <= set(rows.columns)
+    assert set(rows.split) == {"test"}
+    assert set(rows.seed) == {trained.cfg.seed}
+    always = rows[[*MEASURES, "loss", "accuracy"]]
+    assert np.isfinite(always.to_numpy()).all()
+    assert rows[rows.dataset == "photos"].accuracy_large.isna().all(), "no objects are known in photographs"
+
+
+def test_measures_are_those_of_the_saved_picture(trained: SimpleNamespace) -> None:
+    """Against the metric functions on the 8-bit samples."""
+    rows, samples = trained.results.rows, trained.results.samples
+    for name in [label.removesuffix(".truth") for label in samples if label.endswith(".truth")]:
+        dataset, image = name.split("/")
+        for protocol in trained.cfg.hinting.protocols:
+            row = rows[(rows.dataset == dataset) & (rows.image == image) & (rows.protocol == protocol)].iloc[0]
+            rgb, truth = (torch.tensor(samples[f"{name}.{kind}"]).permute(2, 0, 1)[None] for kind in (protocol, "truth"))
+            assert row.psnr == pytest.approx(float(metrics.psnr(rgb, truth)), rel=1e-5)
+            assert row.cf_signed == pytest.approx(float(metrics.cf_signed(rgb)), rel=1e-5)
+            assert row.true_cf_signed == pytest.approx(float(metrics.cf_signed(truth)), rel=1e-5)
+
+
+def test_true_colours_score_perfectly(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = trained.task.predict
+    monkeypatch.setattr(trained.task, "predict", lambda batch: real(batch)._replace(ab=batch["ab"]))
+    rows = rows_of(trained.cfg, trained)
+    assert (rows.ab_error == 0).all()
+    assert (rows.accuracy == 1).all()
+    assert (rows.ssim > 0.9999).all()
+    assert (rows.cf_signed == rows.true_cf_signed).all()
+
+
+# Purity
+
+
+def test_evaluating_twice_gives_the_same_numbers(trained: SimpleNamespace) -> None:
+    torch.manual_seed(99)
+    again = evaluation.evaluate(trained.cfg, trained.task)
+    pd.testing.assert_frame_equal(again.rows, trained.results.rows, check_exact=True)
+    assert again.samples.keys() == trained.results.samples.keys()
+    assert all(np.array_equal(picture, again.samples[name]) for name, picture in trained.results.samples.items())
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(trained: SimpleNamespace) -> None:
+    alone = rows_of(change(trained.cfg, eval_batch=1, evaluate_on=["scenes"], protocols=["0", "3%"]), trained)
+    together = trained.results.rows
+    together = together[together.dataset == "scenes"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, together[alone.columns], rtol=1e-4, check_exact=False)
+
+
+def test_every_run_sees_the_same_hints(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its seed, its order of protocols, its batches and its training."""
+    usual = seen_hints(trained.cfg, trained, monkeypatch)
+    assert any(mask.any() for mask in usual.values())
+    assert equal(usual, seen_hints(change(trained.cfg, seed=5, eval_batch=1, hints="50", epochs=9), trained, monkeypatch))
+    other = change(trained.cfg, name="user_guided/simple_unet", train_on={"scenes": 3}, near_gray_filter="none")
+    assert equal(usual, seen_hints(other, trained, monkeypatch))
+    fewer = seen_hints(change(trained.cfg, evaluate_on=["photos"]), trained, monkeypatch)
+    assert equal(fewer, {key: mask for key, mask in usual.items() if key.startswith("photos/")})
+
+
+def test_a_protocol_says_how_many_hints_there_are(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = seen_hints(change(trained.cfg, protocols=["0", "5"], hint_layout="cells"), trained, monkeypatch)
+    assert {int(mask.sum()) for key, mask in seen.items() if key.endswith("#0")} == {0}
+    assert {int(mask.sum()) for key, mask in seen.items() if key.endswith("#1")} == {5 * trained.cfg.hinting.hint_patch**2}
+
+
+# Hint files
+
+
+def test_hints_written_to_files_give_the_same_results(trained: SimpleNamespace, tmp_path: Path) -> None:
+    written = evaluation.write_hints(trained.cfg, tmp_path / "hints")
+    assert written == len(trained.results.rows)
+    files = {name: str(tmp_path / "hints" / name) for name in ("scenes", "photos")}
+    assert len(list((tmp_path / "hints").rglob("*.txt"))) == written
+    rows = rows_of(change(trained.cfg, hint_files=files, seed=trained.cfg.seed), trained)
+    pd.testing.assert_frame_equal(rows, trained.results.rows, check_exact=True)
+
+
+def test_hints_are_read_from_files(trained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / hints.folder_name("3%", 3)
+    for record in Shards(paths.prepared("scenes"), "test"):
+        hints.write(folder / f"{record.id}.txt", torch.tensor([[4, 9]]))
+    cfg = change(trained.cfg, evaluate_on=["scenes"], hint_files={"scenes": str(tmp_path)})
+    expected = hints.rasterise(torch.tensor([[4, 9]]), (32, 32), patch=3)
+    seen = seen_hints(cfg, trained, monkeypatch)
+    assert all(torch.equal(mask, expected) for key, mask in seen.items() if key.endswith("#0"))
+
+
+def test_a_missing_hint_file_is_named(trained: SimpleNamespace, tmp_path: Path) -> None:
+    evaluation.write_hints(trained.cfg, tmp_path)
+    missing = tmp_path / "scenes" / hints.folder_name("3%", 3) / "test-00002.txt"
+    missing.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        rows_of(change(trained.cfg, hint_files={"scenes": str(tmp_path / "scenes")}), trained)
+    assert str(missing) in str(error.value)
+
+
+def test_a_hint_file_for_larger_pictures_is_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
+    evaluation.write_hints(change(trained.cfg, size=64), tmp_path)
+    with pytest.raises(ValueError, match=r"hint at row \d+, column \d+ leaves the picture of 32x32"):
+        rows_of(change(trained.cfg, hint_files={"scenes": str(tmp_path / "scenes")}), trained)
+
+
+# What cannot be measured
+
+
+def test_an_unknown_measure_is_named(trained: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=r"params\.yaml: metrics has the unknown measure 'pnsr'; choose from psnr, ssim, .*lpips"):
+        rows_of(change(trained.cfg, metrics=["psnr", "pnsr"]), trained)
+
+
+def test_a_dataset_without_test_pictures_is_named(prepared: Path, trained: SimpleNamespace) -> None:
+    folder = copy_data(prepared) / "photos"
+    table = pd.read_parquet(folder / "manifest.parquet")
+    table[table.split != "test"].to_parquet(folder / "manifest.parquet")
+    with pytest.raises(ValueError, match="the dataset 'photos' has no test picture"):
+        rows_of(trained.cfg, trained)
+
+
+def test_an_unprepared_dataset_is_named(trained: SimpleNamespace) -> None:
+    with pytest.raises(FileNotFoundError, match=r"folder is not prepared; run `dvc repro` or `colorexp prepare folder`"):
+        rows_of(change(trained.cfg, evaluate_on=["folder"]), trained)
+
+
+# Samples and features
+
+
+def test_samples_are_the_first_pictures_with_input_and_truth(trained: SimpleNamespace) -> None:
+    names = {f"{dataset}/{rows.image.iloc[i]}" for dataset, rows in trained.results.rows.groupby("dataset") for i in (0, 1, 2, 3)}
+    samples = trained.results.samples
+    shown = {label.removesuffix(".truth") for label in samples if label.endswith(".truth")}
+    assert shown <= names
+    assert sorted(name.split("/")[0] for name in shown) == ["photos"] * 2 + ["scenes"] * 2
+    columns = [f"{p}{kind}" for p in trained.cfg.hinting.protocols for kind in ("", ".input")] + ["truth"]
+    assert set(samples) == {f"{name}.{column}" for name in shown for column in columns}
+    assert {picture.dtype for picture in samples.values()} == {np.dtype(np.uint8)}
+
+
+def test_a_samples_input_shows_hints_on_gray(trained: SimpleNamespace) -> None:
+    for label, picture in trained.results.samples.items():
+        spread = np.ptp(picture.astype(int), axis=2)
+        if label.endswith(".0.input"):
+            assert spread.max() <= 1
+        elif label.endswith(".3%.input"):
+            assert 0 < (spread > 8).mean() < 0.2
+
+
+def test_truth_is_the_stored_picture(trained: SimpleNamespace) -> None:
+    cfg = change(trained.cfg, evaluate_on=["scenes"], size=64, protocols=["0"])
+    samples = evaluation.evaluate(cfg, trained.task).samples
+    for record in list(Shards(paths.prepared("scenes"), "test"))[:2]:
+        assert np.abs(samples[f"scenes/{record.id}.truth"].astype(int) - record.rgb).max() <= 1
+
+
+def test_no_samples_are_kept_where_none_are_asked_for(trained: SimpleNamespace) -> None:
+    assert evaluation.evaluate(change(trained.cfg, samples=0, evaluate_on=["scenes"]), trained.task).samples == {}
+
+
+class Inception(torch.nn.Module):
+    """Stands in for the networks that must be downloaded: means and maxima of the picture."""
+
+    def forward(self, rgb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        assert rgb.dtype == torch.uint8
+        return rgb.float().mean((2, 3)), rgb.float().amax((2, 3))
+
+
+def test_features_are_kept_per_protocol_and_once_for_the_truth(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backbones.INCEPTIONS, "fid_tf", lambda folder=None: SimpleNamespace(network=Inception()))
+    results = evaluation.evaluate(change(trained.cfg, features="fid_tf", samples=4), trained.task)
+    columns = [*trained.cfg.hinting.protocols, "truth"]
+    assert set(results.features) == {f"{d}/{c}/{k}" for d in ("scenes", "photos") for c in columns for k in ("features", "logits")}
+    assert {len(values) for values in results.features.values()} == {4}
+    shown = [results.samples[f"scenes/test-0000{i}.truth"] for i in range(4)]
+    assert np.allclose(results.features["scenes/truth/features"], [picture.mean((0, 1)) for picture in shown], atol=1e-3)
+    assert trained.results.features == {}
+
+
+# Files
+
+
+def saved(results: evaluation.Results, out: str = evaluation.OFFICIAL) -> dict[str, bytes]:
+    evaluation.save(MAIN, results, out=out)
+    files = [*paths.resolve(out).rglob("*"), *paths.resolve("reports").rglob("*")]
+    return {path.relative_to(paths.root()).as_posix(): path.read_bytes() for path in files if path.is_file()}
+
+
+def test_results_are_saved_where_the_pipeline_reads_them(prepared: Path, trained: SimpleNamespace) -> None:
+    files = saved(trained.results)
+    pd.testing.assert_frame_equal(pd.read_parquet(paths.results(MAIN)), trained.results.rows, check_exact=True)
+    assert json.loads(paths.report_metrics(MAIN).read_text()) == evaluation.headline(trained.results.rows)
+    assert paths.features(MAIN).is_file()
+    for label, picture in trained.results.samples.items():
+        assert np.array_equal(np.asarray(Image.open(paths.samples(MAIN) / f"{label}.png")), picture)
+    assert not [name for name in files if "partial" in name]
+
+
+def test_saving_twice_leaves_the_same_bytes_and_no_older_sample(prepared: Path, trained: SimpleNamespace) -> None:
+    stale = paths.samples(MAIN) / "scenes" / "stale.truth.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"older")
+    first = saved(trained.results)
+    assert not stale.exists()
+    again = evaluation.evaluate(trained.cfg, trained.task)
+    assert saved(again) == first
+
+
+def test_results_by_hand_leave_the_reports_alone(prepared: Path, trained: SimpleNamespace) -> None:
+    files = saved(trained.results, out="scratch/mine")
+    assert not (prepared / "reports").exists()
+    assert f"scratch/mine/{MAIN}.json" in files
+
+
+# Means
+
+
+def table(**columns: list[Any]) -> pd.DataFrame:
+    usual = {"dataset": ["d"] * 4, "split": ["test"] * 4, "image": list("abcd"), "seed": [0] * 4}
+    return pd.DataFrame({**usual, "protocol": ["0", "0", "10", "10"], "near_gray": [False] * 4, **columns})
+
+
+def test_near_gray_pictures_do_not_count(trained: SimpleNamespace) -> None:
+    rows = table(psnr=[10.0, 20.0, 30.0, 50.0], near_gray=[False, True, False, False])
+    assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 10.0}, "10": {"psnr": 40.0}}}
+    assert evaluation.headline(rows) == {"d": {"psnr": 40.0}}
+
+
+def test_where_all_pictures_are_near_gray_they_count() -> None:
+    rows = table(psnr=[10.0, 20.0, 30.0, 50.0], near_gray=[True] * 4)
+    assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 15.0}, "10": {"psnr": 40.0}}}
+
+
+def test_what_is_unknown_is_left_out_of_means() -> None:
+    rows = table(psnr=[10.0, np.nan, 30.0, 50.0], accuracy_small=[np.nan] * 4)
+    assert evaluation.summarise(rows)["d"]["0"] == {"psnr": 10.0}
+
+
+def test_the_headline_is_that_of_most_hints() -> None:
+    rows = table(psnr=[1.0, 1.0, 2.0, 2.0], accuracy=[0.1, 0.1, 0.2, 0.2], chroma=[9.0] * 4, protocol=["128", "128", "10", "10"])
+    assert evaluation.headline(rows) == {"d": {"psnr": 1.0, "accuracy": 0.1}}
+
+
+def test_means_are_rounded_to_six_digits() -> None:
+    assert evaluation.summarise(table(psnr=[1 / 3, 1 / 3, 2 / 3, 2 / 3]))["d"]["0"]["psnr"] == 0.333333
+
+
+def test_marked_pictures_are_those_of_the_runs_filter(trained: SimpleNamespace) -> None:
+    marked = {
+        name: rows_of(change(trained.cfg, near_gray_filter=name, evaluate_on=["scenes"], protocols=["0"]), trained).near_gray
+        for name in ("none", "joint", "marginal")
+    }
+    shares = pd.read_parquet(paths.prepared("scenes") / "manifest.parquet").query("split == 'test'").sort_values("id")
+    assert not marked["none"].any()
+    assert marked["joint"].tolist() == (shares.gray_joint > 0.7).tolist()
+    assert marked["marginal"].tolist() == ((shares.gray_a >= 0.7) & (shares.gray_b >= 0.7)).tolist()
+    assert marked["marginal"].any()
+    assert color.NEAR_GRAY_BINS == (-16, 24)
