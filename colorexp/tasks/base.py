@@ -111,7 +111,7 @@ class Colorizer(LightningModule):
         if fitting.optimizer == "sgd":
             return SGD(parameters, fitting.lr, momentum=fitting.betas[0], weight_decay=fitting.weight_decay)
         kind = {"adam": Adam, "adamw": AdamW}[fitting.optimizer]
-        return kind(parameters, fitting.lr, betas=fitting.betas, weight_decay=fitting.weight_decay)
+        return kind(parameters, fitting.lr, betas=fitting.betas, weight_decay=fitting.weight_decay, fused=True)
 
     def schedule(self, optimizer: Optimizer) -> LambdaLR:
         """Linear warm-up, then constant, cosine or linear to `lr_end`, per step."""
