@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
-from conftest import ROOT, Project, environment
+from project import ROOT, Project, environment
 
 INSTEAD = {
     "wandb sync wandb/offline-run-*": "wandb sync --dry-run wandb/offline-run-*",  # would send them

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Project, check_out, environment
+from project import Project, check_out, environment
 
 FAMILY = ("train_user_guided", "evaluate_user_guided")
 
@@ -159,3 +159,10 @@ def test_committed_results_belong_to_the_committed_code(tmp_path: Path) -> None:
     """A fresh clone has nothing to do beyond what is not in git; checked without doing it."""
     output = check_out(tmp_path / "colorexp").run("dvc repro --dry --allow-missing")
     assert "Running stage" not in output, output
+
+
+@pytest.mark.parametrize("name", ["own_picture", "hints"])
+def test_notebooks_for_playing_run(smoke: Project, name: str) -> None:
+    """They are outside dvc.yaml, so nothing else would notice."""
+    smoke.run(f"python -m colorexp.nb notebooks/explore/{name}.ipynb scratch/{name}.ipynb")
+    assert smoke.run("git status --porcelain") == ""
