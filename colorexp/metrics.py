@@ -149,7 +149,7 @@ def top1(logits: Tensor, index: Tensor) -> Tensor:
     return (own >= logits.amax(2)).flatten(1).float().mean(1)
 
 
-OBJECT_SIZES = {"small": (0.0, 0.005), "medium": (0.005, 0.02), "large": (0.02, 1.0)}
+OBJECT_SIZES = {"small": (0.0, 0.015), "medium": (0.015, 0.04), "large": (0.04, 1.0)}
 """Shares of the picture; an object belongs where low <= share < high."""
 
 
