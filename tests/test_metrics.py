@@ -228,9 +228,9 @@ def test_top1_is_the_accuracy_of_the_most_probable_class() -> None:
 def test_accuracy_by_size_averages_over_objects() -> None:
     side = 100
     instance_map = torch.zeros(2, side, side, dtype=torch.uint8)
-    areas = {1: (2, 5), 2: (5, 4), 3: (10, 10), 200: (50, 50)}  # 0.1 %, 0.2 %, 1 %, 25 % of the picture
+    areas = {1: (2, 5), 2: (5, 4), 3: (15, 20), 200: (50, 50)}  # 0.1 %, 0.2 %, 3 %, 25 % of the picture
     for label, (height, width) in areas.items():
-        top = {1: 0, 2: 5, 3: 15, 200: 30}[label]
+        top = {1: 0, 2: 5, 3: 15, 200: 40}[label]
         instance_map[0, top : top + height, :width] = label
     target = classes(2, 2, side, side, bins=5)
     index = classes(2, 2, side, side, bins=5, seed=1)
