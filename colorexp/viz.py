@@ -64,8 +64,9 @@ def curve_pairs(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[s
         for (stage, title), axis in zip(stages.items(), line, strict=True):
             for label, history in histories.items():
                 axis.plot(history["epoch"] + 1, history[f"{stage}/{quantity}"], marker=".", label=label)
-            axis.set(title=f"{title} {quantity}", ylim=(0, None))
+            axis.set_title(f"{title} {quantity}")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        line[0].set_ylim(bottom=0)  # after both are drawn: it ends autoscaling
     for axis in axes[-1]:
         axis.set_xlabel("epoch")
     axes[0][0].legend()
