@@ -55,7 +55,7 @@ def page(reports: Path) -> str:
         parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
         for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
             parts.append(f"<h3>{_title(figure.stem)}</h3><img src='figures/{figure.name}' alt='{_title(figure.stem)}'>")
-        parts += [_section(table) for table in sorted((reports / "tables").glob(f"{paper}_*.csv"))]
+        parts += [_section(table) for table in sorted((reports / "tables").glob(f"{paper}_*.csv"), key=_exhibits_first)]
     parts.append("<h2 id='efficiency'>What it costs</h2>")
     parts += [_section(table) for table in sorted((reports / "timings").glob("*.csv"))]
     body = "\n".join(parts)
@@ -80,15 +80,20 @@ def _section(path: Path) -> str:
         absent = frame["note"].fillna("").str.startswith("not run")
         left_out, frame = int(absent.sum()), frame[~absent]
         frame = frame.drop(columns="note") if frame["note"].isna().all() else frame
-    if {"measured", "quantity"} <= set(frame.columns):
-        labels = list(frame.columns[: list(frame.columns).index("published")])
-        frame = tables.wide(frame, rows=[label for label in labels if label != "quantity"], column="quantity")
+    labels = list(frame.columns[: list(frame.columns).index("published")]) if "published" in frame else []
+    if spread := next((name for name in ("quantity", "object") if name in labels), None):
+        frame = tables.wide(frame, rows=[label for label in labels if label != spread], column=spread)
     note = f"<p class='soft'>{left_out} cells belong to runs outside this profile.</p>" if left_out else ""
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
     header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
     shown = f"<div class='scroll'><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
     link = f"{path.parent.name}/{path.name}"
     return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{shown}{note}"
+
+
+def _exhibits_first(path: Path) -> tuple[bool, str]:
+    """The paper's own tables before what is added to them."""
+    return "_table" not in path.stem, path.stem
 
 
 def _cell(value: object) -> str:
