@@ -26,17 +26,25 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
 
     Raises:
         BadImage: If the picture cannot be used.
-        ValueError: If a hint is malformed, outside the picture, or a colour cannot be shown.
+        ValueError: If the target is no PNG or the picture itself, or a hint is malformed, outside, or of an impossible colour.
         FileNotFoundError: If the run has not been trained.
     """
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise ValueError(f"{target} must be the name of a PNG file")
+    if target.resolve() == picture.resolve():
+        raise ValueError(f"{target} is the picture itself; give the result another name")
     cfg, task = runs.load(paths.run(run))
     try:
         opened = open_image(picture, max_pixels=MAX_PIXELS)
     except BadImage as reason:
         raise BadImage(f"{picture}: {reason}") from None
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
-    given = hints.read(hints_file) if hints_file else None
-    coloured = colorize(rgb, task, cfg, given=given)
+    try:
+        given = hints.read(hints_file) if hints_file else None
+        coloured = colorize(rgb, task, cfg, given=given)
+    except ValueError as error:
+        named = str(hints_file) in str(error) or hints_file is None
+        raise error if named else ValueError(f"{hints_file}: {error}") from None
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(target)
 
@@ -71,7 +79,12 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
 def _scaled_hints(given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:
     if given is None or len(given.corners) == 0:
         return torch.zeros(1, 1, *size, dtype=torch.bool), torch.zeros(1, 2, *size)
-    hints.rasterise(given.corners, full, patch=1)  # names a hint outside the picture in the user's own pixels
+    outside = ((given.corners < 0) | (given.corners >= torch.tensor(full))).any(1)
+    if bool(outside.any()):
+        row, col = given.corners[outside][0].tolist()
+        raise ValueError(
+            f"the hint at row {row}, column {col} lies outside the picture (rows 0..{full[0] - 1}, columns 0..{full[1] - 1})"
+        )
     ratio = torch.tensor([size[0] / full[0], size[1] / full[1]])
     limit = torch.tensor([max(0, size[0] - patch), max(0, size[1] - patch)])
     corners = torch.minimum((given.corners * ratio - (patch - 1) / 2).round().clamp(min=0).long(), limit)

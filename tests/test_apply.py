@@ -108,7 +108,7 @@ def test_the_colour_is_right_where_the_hint_is(spread: SimpleNamespace, corner: 
 
 
 def test_a_hint_outside_the_picture_is_named_in_its_own_pixels(network: SimpleNamespace) -> None:
-    with pytest.raises(ValueError, match=r"hint at row 64, column 5 leaves the picture of 64x96"):
+    with pytest.raises(ValueError, match=r"hint at row 64, column 5 lies outside the picture \(rows 0\.\.63, columns 0\.\.95\)"):
         colorize(picture(64, 96), network.task, network.cfg, given=given((3, 3), (64, 5)))
 
 

@@ -222,7 +222,18 @@ def test_a_bad_picture_is_one_line_that_names_it(here: Path, tmp_path: Path) -> 
 def test_a_bad_hint_is_one_line(here: Path, picture: Path, tmp_path: Path) -> None:
     (tmp_path / "hints.txt").write_text("90 4 #336699\n")
     message = refused(call("colorize", picture, "--hints", tmp_path / "hints.txt"))
-    assert "hint at row 90, column 4 leaves the picture of 37x51" in message
+    assert f"{tmp_path / 'hints.txt'}: the hint at row 90, column 4 lies outside the picture" in message
+
+
+def test_the_picture_itself_is_never_written_over(here: Path, picture: Path) -> None:
+    before = picture.read_bytes()
+    assert "is the picture itself" in refused(call("colorize", picture, "--out", picture))
+    assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["result.jpg", "result", "."])
+def test_the_result_is_a_png(here: Path, picture: Path, name: str) -> None:
+    assert "must be the name of a PNG file" in refused(call("colorize", picture, "--out", name))
 
 
 def test_a_misspelt_key_is_one_line(project: Path) -> None:

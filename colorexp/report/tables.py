@@ -133,7 +133,8 @@ def tested(
     if metric not in chosen or chosen.empty:
         return Cell(dict(labels), metric, published, dataset=dataset, note="not measured by this run")
     values = chosen.groupby("image")[metric].mean()
-    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=chosen["seed"].nunique())
+    seeds = chosen["seed"].nunique()
+    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
 
 
 def trained(run: str, metric: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
@@ -147,7 +148,17 @@ def trained(run: str, metric: str, *, labels: Mapping[str, str], published: floa
         return Cell(dict(labels), metric, published, note="nothing to train")
     value = float(rows.loc[rows["epoch"] == best["epoch"], f"train/{metric}"].iloc[0])
     where = " + ".join(cfg.data.train_on) + " (train)"
-    return Cell(dict(labels), metric, published, value, where, seeds=1, note=f"epoch {best['epoch'] + 1}")
+    notes = [f"epoch {best['epoch'] + 1}", reduced(run)]
+    return Cell(dict(labels), metric, published, value, where, seeds=1, note="; ".join(filter(None, notes)))
+
+
+def reduced(run: str) -> str:
+    """What the profile changes of this run alone, as a note: it then competes on other terms than its neighbours."""
+    paper, _, name = run.partition("/")
+    params = config.read()
+    own = (params["profiles"][params["profile"]].get(paper) or {}).get(name)
+    changes = own.items() if isinstance(own, dict) else ()
+    return ", ".join(f"{key} {value}" for key, value in changes if params["runs"][paper][name].get(key) != value)
 
 
 def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
@@ -211,7 +222,8 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
         dataset: The dataset.
 
     Returns:
-        Claim, metric, both sides, difference with its 95% interval, number of pictures, note.
+        Claim, metric, both sides, difference with its 95% interval, number of pictures, verdict, note. A claim says that the first
+        side is larger; it holds or fails only where the whole interval agrees.
     """
     profile = config.read()["profile"]
     rows = []
@@ -227,11 +239,19 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
             low, high, n = found.low, found.high, found.n
         first, second = (f"{cell.labels['run'].split('/')[1]} at {cell.labels['hints']}" for cell in (one, other))
         value = {"difference": _rounded(found.mean if found else None), "low": _rounded(low), "high": _rounded(high), "n": n}
-        about = {"dataset": f"{dataset} (test)", "profile": profile, "note": one.note or other.note}
+        notes = [f"{cell.labels['run'].split('/')[1]}: {cell.note}" for cell in (one, other) if cell.note and found]
+        note = "; ".join(dict.fromkeys(notes)) or one.note or other.note
+        about = {"verdict": _verdict(low, high), "dataset": f"{dataset} (test)", "profile": profile, "note": note}
         rows.append(
             {"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about}
         )
     return pd.DataFrame(rows).astype({**dict.fromkeys(("difference", "low", "high"), "float64"), "n": "Int64"})
+
+
+def _verdict(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
 
 def _rounded(value: float | None) -> float | None:
@@ -269,12 +289,20 @@ def write(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
 
 
 def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFrame:
-    """A comparison as people read it: a line per `rows`, a column per value of `column`, `measured (published)` in the cells."""
+    """A comparison as people read it: a line per `rows`, a column per value of `column`, `measured (published)` in the cells.
+
+    Last come the number of pictures and the notes, where the table has them.
+    """
     order = list(dict.fromkeys(table[column]))
+    about = [name for name in ("n", "note") if name in table]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     for record in table.to_dict("records"):
-        line = lines.setdefault(tuple(str(record[name]) for name in rows), dict.fromkeys(order, ""))
+        line = lines.setdefault(tuple(str(record[name]) for name in rows), dict.fromkeys([*order, *about], ""))
         line[str(record[column])] = _cell(record)
+        for name in about:
+            told = "" if pd.isna(record[name]) else str(record[name])
+            if told and told not in line[name].split("; "):
+                line[name] = "; ".join(filter(None, [line[name], told]))
     return pd.DataFrame([dict(zip(rows, key, strict=True)) | cells for key, cells in lines.items()])
 
 
