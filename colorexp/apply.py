@@ -29,10 +29,10 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
         ValueError: If the target is no PNG or the picture itself, or a hint is malformed, outside, or of an impossible colour.
         FileNotFoundError: If the run has not been trained.
     """
-    if target.suffix.lower() != ".png" or target.is_dir():
-        raise ValueError(f"{target} must be the name of a PNG file")
     if target.resolve() == picture.resolve():
         raise ValueError(f"{target} is the picture itself; give the result another name")
+    if target.suffix.lower() != ".png" or target.is_dir():
+        raise ValueError(f"{target} must be the name of a PNG file")
     cfg, task = runs.load(paths.run(run))
     try:
         opened = open_image(picture, max_pixels=MAX_PIXELS)
