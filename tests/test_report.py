@@ -180,3 +180,15 @@ def test_absent_results_read_as_empty(project: Path) -> None:
     absent.write("train", "user_guided/res_unet", "no reason")
     assert tables.history("user_guided/res_unet").empty
     assert json.loads(paths.report_metrics("user_guided/res_unet").read_text()) == {"status": "not run in this profile"}
+
+
+def test_wide_tells_every_note_once_and_counts_pictures() -> None:
+    row = {"model": "A", "published": np.nan, "measured": 0.5, "low": np.nan, "high": np.nan, "n": 200.0}
+    frame = pd.DataFrame([{**row, "quantity": q, "note": note} for q, note in (("x", "epoch 2; cut"), ("y", "cut"), ("z", None))])
+    assert tables.wide(frame, rows=["model"], column="quantity").loc[0, ["n", "note"]].tolist() == ["200", "epoch 2; cut"]
+
+
+def test_verdicts_need_the_whole_interval(two_runs: Path) -> None:
+    sides = ("user_guided/res_unet", "0.5%"), ("user_guided/spread", "0.5%")
+    asked = [("more", "accuracy", *sides), ("less", "accuracy", *sides[::-1]), ("same", "accuracy", sides[0], sides[0])]
+    assert tables.claims(asked, dataset="scenes")["verdict"].tolist() == ["holds", "does not hold", "undecided"]

@@ -300,9 +300,10 @@ def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFra
         line = lines.setdefault(tuple(str(record[name]) for name in rows), dict.fromkeys([*order, *about], ""))
         line[str(record[column])] = _cell(record)
         for name in about:
-            told = "" if pd.isna(record[name]) else str(record[name])
-            if told and told not in line[name].split("; "):
-                line[name] = "; ".join(filter(None, [line[name], told]))
+            value = record[name]
+            told = "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+            parts = [part for text in (line[name], told) for part in text.split("; ") if part]
+            line[name] = "; ".join(dict.fromkeys(parts))
     return pd.DataFrame([dict(zip(rows, key, strict=True)) | cells for key, cells in lines.items()])
 
 
