@@ -174,7 +174,6 @@ def _scenes() -> tuple[str, float, str, str, str]:
 
 def _startup(repeats: int) -> list[tuple[str, float, str, str, str]]:
     commands = {
-        "python": [sys.executable, "-c", "pass"],
         "colorexp --help": [sys.executable, "-m", "colorexp.cli", "--help"],
         "imports of a stage": [sys.executable, "-c", "import colorexp.boot"],
     }

@@ -82,7 +82,8 @@ def _section(path: Path) -> str:
     labels = list(frame.columns[: list(frame.columns).index("published")]) if "published" in frame else []
     if spread := next((name for name in ("quantity", "object") if name in labels), None):
         frame = tables.wide(frame, rows=[label for label in labels if label != spread], column=spread)
-    frame = frame.drop(columns=[name for name in ("note",) if name in frame and not frame[name].fillna("").any()])
+    if "note" in frame and not frame["note"].fillna("").any():
+        frame = frame.drop(columns="note")
     note = f"<p class='soft'>{left_out} cells belong to runs outside this profile.</p>" if left_out else ""
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
     header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
