@@ -52,6 +52,8 @@ def filled_state(model: str) -> dict[str, Tensor]:
 def _filled(name: str, shape: list[int]) -> Tensor:
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
+    if name.endswith("relative_position_index"):
+        return _offset_rows(math.isqrt(shape[0]))
     x = 2 * u01(name, math.prod(shape)) - 1
     if len(shape) > 1:
         x *= math.sqrt(3 / math.prod(shape[1:]))
@@ -62,3 +64,10 @@ def _filled(name: str, shape: list[int]) -> Tensor:
     else:
         x *= 0.05
     return torch.from_numpy(x.astype(np.float32).reshape(shape))
+
+
+def _offset_rows(side: int) -> Tensor:
+    """For every query and key of a square of tokens the row of their offset in the bias table, as the released code defines it."""
+    places = [(row, col) for row in range(side) for col in range(side)]
+    span = 2 * side - 1
+    return torch.tensor([[(r - s + side - 1) * span + (c - d + side - 1) for s, d in places] for r, c in places])

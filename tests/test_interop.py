@@ -4,8 +4,9 @@ import pytest
 import torch
 from golden_rule import filled_state, golden, golden_input
 
-from colorexp import interop
+from colorexp import color, interop
 from colorexp.models.unet import ResUNet, SimpleUNet, TransUNet
+from colorexp.models.vit import IColoriT
 
 SMALL = {"simple_unet": SimpleUNet, "res_unet": ResUNet}
 
@@ -77,5 +78,64 @@ def test_another_number_of_bins_is_read_from_the_checkpoint() -> None:
 
 
 def test_an_unknown_family_is_named_beside_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'disco'; choose one of simple_unet, res_unet, trans_unet"):
+    with pytest.raises(ValueError, match=r"'disco'; choose one of icolorit, simple_unet, res_unet, trans_unet"):
         interop.from_released("disco", {})
+
+
+class TestIColoriT:
+    def test_released_weights_give_the_released_colours(self) -> None:
+        module, g = interop.from_released("icolorit", filled_state("icolorit_tiny")), golden("icolorit_tiny")
+        assert isinstance(module, IColoriT)
+        lab = color.rgb_to_lab(golden_input("icolorit_rgb", (1, 3, 224, 224)))
+        L_n, ab_n = color.normalise(lab[:, :1], lab[:, 1:], "icolorit")
+        assert torch.allclose(torch.cat([L_n, ab_n], 1).sum((2, 3)), g["lab_normalised_sum"], rtol=1e-4)
+        mask = torch.zeros(1, 1, 112, 112)
+        mask[0, 0, g["hint_cells"][:, 0], g["hint_cells"][:, 1]] = 1
+        cells = torch.cat([torch.nn.functional.avg_pool2d(ab_n, 2) * mask, mask], 1)
+        hinted = cells.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        with torch.no_grad():
+            ab_n = module(torch.cat([L_n, hinted], 1))
+        released = g["prediction"].view(14, 14, 16, 16, 2).permute(4, 0, 2, 1, 3).reshape(1, 2, 224, 224)
+        assert (ab_n - released).abs().max() <= 1e-4 * released.abs().max()
+
+    def test_sizes_are_read_from_the_checkpoint(self) -> None:
+        small = IColoriT(size=48, patch=12, width=64, depth=3, heads=4, mlp_ratio=2)
+        back = interop.from_released("icolorit", released_names(small))
+        x = torch.rand(1, 4, 48, 48)
+        with torch.no_grad():
+            assert torch.equal(back(x), small.eval()(x))
+
+    def test_without_relative_positions_it_is_the_released_size(self) -> None:
+        plain = IColoriT(width=128, depth=1, heads=2, relative_positions=False)
+        back = interop.from_released("icolorit", released_names(plain))
+        assert back.blocks[0].attention.heads == 2
+        assert back.size == 224
+
+    def test_another_order_of_offsets_is_refused(self) -> None:
+        state = filled_state("icolorit_tiny")
+        state["blocks.3.attn.relative_position_index"] = state["blocks.3.attn.relative_position_index"].T
+        with pytest.raises(ValueError, match=r"other constants than IColoriT: blocks\.3\.attn\.relative_position_index$"):
+            interop.from_released("icolorit", state)
+
+    def test_a_linear_head_is_refused(self) -> None:
+        state = filled_state("icolorit_tiny")
+        state["head.weight"] = torch.zeros(512, 192)
+        with pytest.raises(ValueError, match=r"icolorit checkpoint does not fit IColoriT: unexpected head\.weight"):
+            interop.from_released("icolorit", state)
+
+
+def released_names(network: IColoriT) -> dict[str, torch.Tensor]:
+    """The state of one of our networks under the names of the released code."""
+    renames = {
+        "embed.": "patch_embed.",
+        "head.conv": "head.head",
+        "attention": "attn",
+        "feedforward": "mlp",
+        ".table": ".rpb_table",
+    }
+    state = {}
+    for name, tensor in network.state_dict().items():
+        for ours, theirs in renames.items():
+            name = name.replace(ours, theirs)
+        state[name] = tensor
+    return state
