@@ -36,15 +36,17 @@ def resample(table: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if table.shape[:2] == size:
         return table
-    rows, cols = (_between(old, new, table) for old, new in zip(table.shape[:2], size, strict=True))
-    return torch.einsum("rR,cC,RCd->rcd", rows, cols, table)
+    return _between(_between(table, size[0]).transpose(0, 1), size[1]).transpose(0, 1)
 
 
-def _between(old: int, new: int, like: Tensor) -> Tensor:
-    """Weights of `old` positions at `new` evenly spread ones, each row summing to 1. Shape (new, old)."""
-    ends = (0.0, old - 1.0) if new > 1 else ((old - 1) / 2, (old - 1) / 2)
-    at = torch.linspace(*ends, new, dtype=like.dtype, device=like.device)
-    return (1 - (at[:, None] - torch.arange(old, dtype=like.dtype, device=like.device)).abs()).clamp(min=0)
+def _between(table: Tensor, count: int) -> Tensor:
+    """Read the first axis at `count` evenly spread places. Shape (R, ...) to (count, ...)."""
+    last = len(table) - 1
+    ends = (0.0, float(last)) if count > 1 else (last / 2, last / 2)
+    at = torch.linspace(*ends, count, dtype=table.dtype, device=table.device)
+    before = at.long().clamp(max=max(last - 1, 0))
+    share = (at - before).view(-1, *[1] * (table.ndim - 1))
+    return torch.lerp(table[before], table[(before + 1).clamp(max=last)], share)
 
 
 def relative_bias(table: Tensor, side: int, grid: tuple[int, int]) -> Tensor:

@@ -1,0 +1,461 @@
+"""AdaColViT: iColoriT that decides, per picture, which layers to run and which patches get their full width.
+
+Source: Real-Time User-guided Adaptive Colorization with Vision Transformer, section 3.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from colorexp.models.vit.costs import Costs
+from colorexp.models.vit.dense import check_picture, side_of
+from colorexp.models.vit.lean import lean_attention, lean_feedforward
+from colorexp.nn.attention import NORM_EPS, Attention, Block, Blocks, attend, xavier
+from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenNorm, Size
+from colorexp.nn.gates import gate
+from colorexp.nn.patches import ColourHead, PatchEmbedding
+from colorexp.nn.positions import resample, sinusoid
+
+GROUPS = (1, 2, 4, 8)
+Prune = Literal["patches+layers", "patches", "layers"]
+Decide = Literal["learned", "random"]
+
+
+class Decisions(NamedTuple):
+    """What is kept, 1, and what is not, 0; or, in the same shape, the uniform numbers in [0, 1) that decisions are drawn with."""
+
+    patches: Tensor
+    """Per block, before attention and before the feed-forward. Shape (B, depth, 2, N), N patches row by row."""
+    layers: Tensor
+    """Attention and feed-forward of every block. Shape (B, depth, 2)."""
+
+    @classmethod
+    def stack(cls, pictures: Sequence[Self]) -> Self:
+        """Put the draws of single pictures, (depth, 2, N) and (depth, 2), into a batch."""
+        return cls(*(torch.stack(parts) for parts in zip(*pictures, strict=True)))
+
+
+class Coloured(NamedTuple):
+    """Colours and what was computed for them."""
+
+    ab_n: Tensor
+    """Normalised ab in [-1, 1]. Shape (B, 2, H, W)."""
+    decisions: Decisions
+
+
+class AdaColViT(nn.Module):
+    """A vision transformer with a policy token, decisions per layer and per patch, and channel groups.
+
+    Every branch (attention, feed-forward) of every block is kept or skipped as a whole by the policy token at the block's input. In
+    a branch that runs, each patch is informative or not: 1 / groups of the branch's inner channels, the light part, serve all
+    tokens, the others, the heavy part, only informative patches and the policy token. What they give is added.
+
+    `forward` computes everything and masks, so that decisions get a gradient; `infer` computes only what is kept. Given the same
+    decisions they agree up to rounding: a patch without the heavy part is hidden from the heavy softmax of the others, by a logit
+    of -inf in `forward` and by its absence in `infer`, so neither its key nor its value matters, and its own heavy output is
+    multiplied by 0 or never made; the light part is the same in both.
+
+    Args:
+        size: Side of the pictures it is made for, pixels; a multiple of `patch`. Others are coloured too.
+        patch: Side of a patch, pixels.
+        width: Channels of a token.
+        depth: Blocks.
+        heads: Attention heads; divides `width`.
+        mlp_ratio: Hidden channels of the feed-forward over `width`.
+        groups: 1, 2, 4 or 8; divides the width of a head and the hidden channels.
+        prune: What may be left out.
+        decide: `learned` asks linear layers; `random` compares uniform numbers with the ratios.
+        patch_ratio: Share of patches that random decisions keep, in [0, 1]; None otherwise.
+        layer_ratio: Share of branches that random decisions keep, in [0, 1]; None otherwise.
+        temperature: Divides noisy logits in training.
+        threshold: Probability above which something is kept.
+        keep_bias: First value of the decisions' biases; above 0, training begins with more than half of everything.
+
+    Raises:
+        ValueError: If a number does not fit the others, or a name is unknown.
+
+    Source: sections 3.1 and 3.2, equations 2 and 7 to 11.
+
+    Deviation: equation 7 takes the layers' decisions from all tokens; here, as in Figure 3 and the authors' code, from the policy
+        token at the block's input, before its layer norm, for both branches at once.
+
+    Unspecified: every head and the hidden channels are split, inputs stay whole, and each part scales its logits by its own width.
+        The biases of a branch's last linear layer belong to the light part. Temperature 5 and threshold 0.5, the policy token's
+        position (row 0 of a sinusoid table with one more row) and no relative position bias are the authors' code's; the paper
+        names none. All blocks decide, also the first, whose policy token has seen no picture: its layers are the same for all.
+
+    Unspecified: one group. The light part would be the whole branch and patch decisions without effect; here it is plain removal:
+        no light part, skipped patches stay as they are. The patches of a picture are then dropped as other methods drop them.
+
+    Deviation: a linear layer on the policy token that "generates the final prediction" is left out; the head reads the patches.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        *,
+        size: int = 224,
+        patch: int = 16,
+        width: int = 192,
+        depth: int = 12,
+        heads: int = 3,
+        mlp_ratio: int = 4,
+        groups: int = 2,
+        prune: Prune = "patches+layers",
+        decide: Decide = "learned",
+        patch_ratio: float | None = None,
+        layer_ratio: float | None = None,
+        temperature: float = 5.0,
+        threshold: float = 0.5,
+        keep_bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        kinds = _kinds(prune)
+        if decide not in ("learned", "random"):
+            raise ValueError(f"decide must be 'learned' or 'random', got {decide!r}")
+        _check_ratio("patch_ratio", patch_ratio, wanted=decide == "random" and "patches" in kinds)
+        _check_ratio("layer_ratio", layer_ratio, wanted=decide == "random" and "layers" in kinds)
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
+        self.size, self.side, self.groups = size, side_of(size, patch), groups
+        self.kinds, self.decide, self.ratios = kinds, decide, {"patches": patch_ratio, "layers": layer_ratio}
+        self.temperature, self.threshold = temperature, threshold
+        hidden = mlp_ratio * width
+        self.embed = PatchEmbedding(patch=patch, width=width)
+        self.policy = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = Blocks(depth=depth, width=width, heads=heads, hidden=hidden)
+        _check_groups(groups, width // heads, hidden)
+        learned = kinds if decide == "learned" else ()
+        self.patch_decisions = nn.ModuleList(nn.Linear(width, 1) for _ in range(2 * depth * ("patches" in learned)))
+        self.layer_decisions = nn.ModuleList(nn.Linear(width, 2) for _ in range(depth * ("layers" in learned)))
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.head = ColourHead(patch=patch, width=width)
+        self.register_buffer("positions", sinusoid(1 + self.side**2, width), persistent=False)
+        self.costs = Costs(
+            patch=patch,
+            width=width,
+            depth=depth,
+            hidden=hidden,
+            groups=groups,
+            deciding=2 * ("layers" in learned),
+            selecting=2 * ("patches" in learned),
+        )
+        self.apply(xavier)
+        nn.init.trunc_normal_(self.policy, std=0.02)
+        for linear in (*self.patch_decisions, *self.layer_decisions):
+            nn.init.constant_(linear.bias, keep_bias)
+
+    def forward(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
+        """Colour pictures in the form that is trained: all is computed, what is not kept is masked.
+
+        Args:
+            x: Normalised L, normalised a and b where hinted and 0 elsewhere, hint mask (1 = hinted). Shape (B, 4, H, W), any H, W.
+            uniform: Numbers in [0, 1) to draw decisions with. Learned decisions without them are the likelier choice; random ones
+                need them.
+            decisions: Decisions to follow instead of the network's own.
+
+        Returns:
+            Colours, and decisions of exactly 0 and 1 that carry the gradient of their probabilities; 1 for what is never pruned.
+
+        Raises:
+            ValueError: If `x` is not (B, 4, H, W), the others do not fit it or come together, or random decisions get no numbers.
+
+        Source: equations 2 and 7 to 11; the mask sees decisions without gradient, the heavy output is multiplied by them.
+        """
+        size, grid = self._check(x, uniform, decisions)
+        tokens = self.embed(x) + self.positions_of(grid)[1:]
+        tokens = torch.cat([(self.policy + self.positions[:1]).expand(len(x), -1, -1), tokens], 1)
+        chooser = _Chooser(self, uniform, decisions)
+        for i, block in enumerate(self.blocks):
+            layers = chooser.layers(i, tokens)
+            patches = chooser.patches(2 * i, tokens)
+            tokens = _gated(tokens, layers, 0, self._attention(block, tokens, patches))
+            patches = chooser.patches(2 * i + 1, tokens)
+            tokens = _gated(tokens, layers, 1, self._feedforward(block, tokens, patches))
+        return Coloured(self.head(self.norm(tokens[:, 1:]), grid, size), chooser.decisions(tokens))
+
+    def _attention(self, block: Block, tokens: Tensor, keep: Tensor | None) -> Tensor:
+        attention: Attention = block.attention
+        q, k, v = attention.project(block.norm1(tokens))
+        kept = None if keep is None else F.pad(keep, (1, 0), value=1.0)  # the policy token always is
+        hide = None if kept is None else torch.zeros_like(kept).masked_fill(kept.detach() == 0, -torch.inf)[:, None, None]
+        light = 0 if self.groups == 1 else q.shape[-1] // self.groups
+        q_heavy = q[..., light:] * (q.shape[-1] - light) ** -0.5
+        mixed = attend(q_heavy, k[..., light:], v[..., light:], hide)
+        if light:
+            if kept is not None:
+                mixed = mixed * kept[:, None, :, None]
+            mixed = torch.cat([attend(q[..., :light] * light**-0.5, k[..., :light], v[..., :light]), mixed], -1)
+        gained = attention.proj(mixed.transpose(1, 2).flatten(2))
+        return gained * kept[..., None] if kept is not None and not light else gained
+
+    def _feedforward(self, block: Block, tokens: Tensor, keep: Tensor | None) -> Tensor:
+        hidden = F.gelu(block.feedforward.fc1(block.norm2(tokens)))
+        if keep is None:
+            return block.feedforward.fc2(hidden)
+        kept = F.pad(keep, (1, 0), value=1.0)[..., None]
+        if self.groups == 1:
+            return block.feedforward.fc2(hidden) * kept
+        share = F.pad(kept.expand(-1, -1, self.groups - 1), (1, 0), value=1.0)[..., None]
+        return block.feedforward.fc2((hidden.unflatten(-1, (self.groups, -1)) * share).flatten(2))
+
+    def infer(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
+        """Colour pictures without computing what is not kept; otherwise as `forward`, but without gradients.
+
+        Branches run for the pictures that keep them; the kept tokens of all these pictures are packed for the heavy part, and
+        attend within their own picture. Patches are also asked in branches that are skipped, so that the decisions are those of
+        `forward`; where decisions are given, nothing is asked.
+        """
+        size, _ = self._check(x, uniform, decisions)
+        return PreparedAdaColViT(self, size, direct=False)(x, uniform, decisions)
+
+    def prepared(self, size: Size | None = None, *, dtype: torch.dtype = torch.float32) -> "PreparedAdaColViT":
+        """A frozen copy for inference that lays out the slices of its weights once.
+
+        Args:
+            size: Height and width of the pictures to come; None is the size that the network is made for.
+            dtype: Number format of the copy. `torch.bfloat16` is faster where the processor has it and right to about 1e-2.
+
+        Returns:
+            Called like `infer`, on pictures of that size; later changes of the network do not reach it.
+        """
+        copied = copy.deepcopy(self).requires_grad_(False).to(dtype)
+        return PreparedAdaColViT(copied, size or (self.size, self.size), direct=True)
+
+    def draw(self, size: Size, rng: Generator) -> Decisions:
+        """Uniform numbers for one picture, to be stacked into a batch (`Decisions.stack`).
+
+        Args:
+            size: Height and width of the picture.
+            rng: Makes the same draw again from the same state.
+
+        Returns:
+            Shapes (depth, 2, N) and (depth, 2).
+        """
+        rows, cols = self.embed.grid(size)
+        depth = len(self.blocks)
+        return Decisions(torch.rand(depth, 2, rows * cols, generator=rng), torch.rand(depth, 2, generator=rng))
+
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of a trained `IColoriT` of the same sizes.
+
+        Light and heavy part are slices of the dense network's own linear layers, so that with everything kept each feed-forward is
+        the dense one, and attention differs only in that a head's channels attend in two parts. The policy token and the
+        decisions stay as they are, and relative position biases, which have no place for a policy token, are dropped.
+
+        Args:
+            state: What `IColoriT.state_dict` gives.
+
+        Raises:
+            ValueError: If anything else is missing, left over or of another shape; every such name is listed.
+        """
+        own = {n: t for n, t in self.state_dict().items() if n != "policy" and not n.startswith(("patch_", "layer_"))}
+        dense = {n: t for n, t in state.items() if not n.endswith("attention.table")}
+        problems = [f"missing {name}" for name in own.keys() - dense.keys()]
+        problems += [f"unexpected {name}" for name in dense.keys() - own.keys()]
+        problems += [
+            f"{name} is {tuple(dense[name].shape)}, not {tuple(own[name].shape)}"
+            for name in own.keys() & dense.keys()
+            if own[name].shape != dense[name].shape
+        ]
+        if problems:
+            raise ValueError(f"this is no IColoriT to start from: {'; '.join(sorted(problems))}")
+        self.load_state_dict(dense, strict=False)
+
+    def multiply_adds(self, decisions: Decisions, size: Size) -> Tensor:
+        """What `infer` computes for these decisions, the network's own asking included.
+
+        Args:
+            decisions: Of exactly 0 and 1. Shapes (B, depth, 2, N) and (B, depth, 2).
+            size: Height and width of the pictures.
+
+        Returns:
+            Multiply-adds per picture, as torch's FlopCounterMode / 2 counts them. Shape (B,), int64.
+
+        Raises:
+            ValueError: If the decisions do not fit the size.
+        """
+        rows, cols = self.embed.grid(size)
+        self._check_shapes("decisions", decisions, len(decisions.layers), rows * cols)
+        kept = 1 + decisions.patches.detach().sum(-1).round().long()  # (B, depth, 2)
+        runs = decisions.layers.detach().round().long()
+        attention = self.costs.attention(rows * cols, kept[..., 0], kept[..., 0] ** 2)
+        feedforward = self.costs.feedforward(rows * cols, kept[..., 1])
+        return self.costs.fixed(rows * cols) + (runs[..., 0] * attention + runs[..., 1] * feedforward).sum(1)
+
+    def expected_multiply_adds(self, *, patch_ratio: float, layer_ratio: float, size: Size | None = None) -> float:
+        """The mean of `multiply_adds` where patches and layers are kept independently with these probabilities."""
+        rows, cols = self.embed.grid(size or (self.size, self.size))
+        return self.costs.expected(rows * cols, patch_ratio=patch_ratio, layer_ratio=layer_ratio)
+
+    def ratio_for(self, target: float, *, size: Size | None = None) -> float:
+        """The ratio beta, one for patches and layers (what is not pruned is kept), that costs `target` multiply-adds on average.
+
+        Raises:
+            ValueError: If even keeping nothing costs more, or keeping everything less.
+
+        Source: equation 13; the paper prints costs (Tables 2 to 4) but neither beta 1 nor beta 2.
+        """
+
+        def cost(ratio: float) -> float:
+            patches, layers = (ratio if kind in self.kinds else 1.0 for kind in ("patches", "layers"))
+            return self.expected_multiply_adds(patch_ratio=patches, layer_ratio=layers, size=size)
+
+        low, high = 0.0, 1.0
+        if not cost(low) <= target <= cost(high):
+            raise ValueError(f"target must lie between {cost(low):.4g} and {cost(high):.4g} multiply-adds, got {target:.4g}")
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if cost(middle) < target else (low, middle)
+        return (low + high) / 2
+
+    def positions_of(self, grid: Size) -> Tensor:
+        """The position codes of the policy token and a grid of patches, row by row. Shape (1 + N, C)."""
+        patches = resample(self.positions[1:].unflatten(0, (self.side, self.side)), grid)
+        return torch.cat([self.positions[:1], patches.flatten(0, 1)])
+
+    def _check(self, x: Tensor, uniform: Decisions | None, decisions: Decisions | None) -> tuple[Size, Size]:
+        check_picture(x)
+        size = (x.shape[2], x.shape[3])
+        rows, cols = self.embed.grid(size)
+        if uniform is not None and decisions is not None:
+            raise ValueError("decisions that are given need no uniform numbers: leave out one of the two")
+        if uniform is None and decisions is None and self.decide == "random":
+            raise ValueError("random decisions need uniform numbers, see draw")
+        for name, given in (("uniform", uniform), ("decisions", decisions)):
+            if given is not None:
+                self._check_shapes(name, given, len(x), rows * cols)
+        return size, (rows, cols)
+
+    def _check_shapes(self, name: str, given: Decisions, batch: int, patches: int) -> None:
+        depth = len(self.blocks)
+        wanted = ((batch, depth, 2, patches), (batch, depth, 2))
+        shapes = (tuple(given.patches.shape), tuple(given.layers.shape))
+        if shapes != wanted:
+            raise ValueError(f"{name} must be patches {wanted[0]} and layers {wanted[1]}, got {shapes[0]} and {shapes[1]}")
+
+
+class _Chooser:
+    """Makes the decisions of one pass, block by block, and keeps them."""
+
+    def __init__(self, model: AdaColViT, uniform: Decisions | None, given: Decisions | None) -> None:
+        self.model, self.uniform, self.given = model, uniform, given
+        self.patch_record: list[Tensor] = []
+        self.layer_record: list[Tensor] = []
+
+    def layers(self, block: int, tokens: Tensor) -> Tensor | None:
+        """Whether attention and feed-forward run, (B, 2); None where all always do."""
+        if self.given is not None:
+            return self.given.layers[:, block]
+        if "layers" not in self.model.kinds:
+            return None
+        uniform = None if self.uniform is None else self.uniform.layers[:, block]
+        chosen = self._choose(self.model.layer_decisions, block, tokens[:, 0], uniform, "layers")
+        self.layer_record.append(chosen)
+        return chosen
+
+    def patches(self, branch: int, tokens: Tensor) -> Tensor | None:
+        """Which patches are informative, (B, N); None where all always are. A block's attention is branch 2i, the other 2i + 1."""
+        block, part = divmod(branch, 2)
+        if self.given is not None:
+            return self.given.patches[:, block, part]
+        if "patches" not in self.model.kinds:
+            return None
+        uniform = None if self.uniform is None else self.uniform.patches[:, block, part, :, None]
+        chosen = self._choose(self.model.patch_decisions, branch, tokens[:, 1:], uniform, "patches").squeeze(-1)
+        self.patch_record.append(chosen)
+        return chosen
+
+    def _choose(self, asked: nn.ModuleList, index: int, tokens: Tensor, uniform: Tensor | None, kind: str) -> Tensor:
+        model = self.model
+        if model.decide == "random":
+            ratio = model.ratios[kind]
+            assert uniform is not None and ratio is not None
+            return (uniform < ratio).to(tokens.dtype)
+        logits = asked[index](tokens)
+        return gate(logits, uniform, temperature=model.temperature, threshold=model.threshold)
+
+    def decisions(self, tokens: Tensor) -> Decisions:
+        """All decisions of the pass."""
+        if self.given is not None:
+            return self.given
+        (batch, count, _), depth = tokens.shape, len(self.model.blocks)
+        patches = torch.stack(self.patch_record, 1) if self.patch_record else tokens.new_ones(batch, 2 * depth, count - 1)
+        layers = torch.stack(self.layer_record, 1) if self.layer_record else tokens.new_ones(batch, depth, 2)
+        return Decisions(patches.unflatten(1, (depth, 2)), layers)
+
+
+class PreparedAdaColViT:
+    """What `AdaColViT.prepared` gives: called with pictures of one size, it returns what `infer` would, sooner."""
+
+    def __init__(self, model: AdaColViT, size: Size, *, direct: bool) -> None:
+        self.model, self.size = model, size
+        self.grid = model.embed.grid(size)
+        self.dtype = model.policy.dtype
+        self.embed = FrozenEmbedding(model.embed, direct=direct)
+        positions = model.positions_of(self.grid)
+        self.policy, self.positions = model.policy.detach() + positions[:1], positions[1:]
+        self.branches = [
+            (
+                lean_attention(FrozenNorm(block.norm1), block.attention, model.groups, direct=direct),
+                lean_feedforward(FrozenNorm(block.norm2), block.feedforward, model.groups, direct=direct),
+            )
+            for block in model.blocks
+        ]
+        self.norm = FrozenNorm(model.norm)
+        self.head = FrozenHead(model.head, self.grid, direct=direct)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
+        """As `AdaColViT.infer`, for pictures of the size it was prepared for.
+
+        Raises:
+            ValueError: If `x` is not (B, 4, H, W) of that size, or the others do not fit.
+        """
+        check_picture(x, self.size)
+        self.model._check(x, uniform, decisions)
+        tokens = self.embed(x.to(self.dtype)) + self.positions
+        tokens = torch.cat([self.policy.expand(len(x), -1, -1), tokens], 1)
+        chooser = _Chooser(self.model, uniform, decisions)
+        everyone = torch.ones(len(x), 2, dtype=torch.bool, device=x.device)
+        every_patch = everyone[:, :1].expand(-1, tokens.shape[1] - 1)
+        for i, branches in enumerate(self.branches):
+            layers = chooser.layers(i, tokens)
+            runs = everyone if layers is None else layers > 0.5
+            for part, branch in enumerate(branches):
+                patches = chooser.patches(2 * i + part, tokens)
+                branch.add_to(tokens, runs[:, part], every_patch if patches is None else patches > 0.5)
+        ab_n = self.head(self.norm(tokens[:, 1:]), self.size).to(x.dtype)
+        made = chooser.decisions(tokens)
+        return Coloured(ab_n, Decisions(made.patches.to(x.dtype), made.layers.to(x.dtype)))
+
+
+def _gated(tokens: Tensor, layers: Tensor | None, part: int, gained: Tensor) -> Tensor:
+    return tokens + (gained if layers is None else layers[:, part, None, None] * gained)
+
+
+def _kinds(prune: str) -> tuple[str, ...]:
+    if prune not in ("patches+layers", "patches", "layers"):
+        raise ValueError(f"prune must be 'patches+layers', 'patches' or 'layers', got {prune!r}")
+    return tuple(prune.split("+"))
+
+
+def _check_ratio(name: str, ratio: float | None, *, wanted: bool) -> None:
+    if wanted and (ratio is None or not 0 <= ratio <= 1):
+        raise ValueError(f"random decisions need a {name} between 0 and 1, got {ratio}")
+    if not wanted and ratio is not None:
+        raise ValueError(f"{name} is for random decisions about what is pruned: it has no effect here, got {ratio}")
+
+
+def _check_groups(groups: int, head: int, hidden: int) -> None:
+    accepted = [n for n in GROUPS if head % n == 0 and hidden % n == 0]
+    if groups not in accepted:
+        names = ", ".join(map(str, accepted))
+        raise ValueError(f"groups must divide the {head} channels of a head and {hidden} hidden ones: {names}; got {groups}")
