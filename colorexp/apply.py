@@ -71,7 +71,7 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
     L = color.rgb_to_lab(color.from_8bit(rgb)[None])[:, :1]
     small = F.interpolate(L, size, mode="bicubic", antialias=True).clamp(0, color.L_MAX)
     mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting.hint_patch)
-    batch: Batch = {"id": ["picture"], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
+    batch: Batch = {"id": ["picture"], "draw": [0], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
     predicted = F.interpolate(task.predict(batch).ab, (height, width), mode="bicubic")
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
 

@@ -62,13 +62,13 @@ def networks(paper: str) -> pd.DataFrame:
         if not alike:
             tasks[name] = cfg, task, _picture(cfg)
     seconds = interleaved(
-        {name: lambda task=task, batch=batch: task.model(*_arguments(task, batch)) for name, (_, task, batch) in tasks.items()},  # type: ignore[misc]
+        {name: lambda task=task, batch=batch: task(batch) for name, (_, task, batch) in tasks.items()},  # type: ignore[misc]
         repeats=chosen.repeats,
     )
     rows = []
     for name, (cfg, task, batch) in tasks.items():
         with _every_operation(), FlopCounterMode(display=False) as counter:
-            task.model(*_arguments(task, batch))
+            task(batch)
         times = [1000 * value for value in seconds[name]]
         rows.append(
             {
@@ -108,16 +108,12 @@ def _picture(cfg: config.Run) -> Batch:
     mask = torch.rand(1, 1, side, side, generator=rng) < 0.005
     return {
         "id": ["drawn"],
+        "draw": [0],
         "L": torch.rand(1, 1, side, side, generator=rng) * 100,
         "ab": ab,
         "hint_mask": mask,
         "hint_ab": ab * mask,
     }
-
-
-def _arguments(task: Colorizer, batch: Batch) -> tuple[torch.Tensor, ...]:
-    given = task.inputs(batch)
-    return given if isinstance(given, tuple) else (given,)
 
 
 def foundation() -> pd.DataFrame:

@@ -269,11 +269,11 @@ def decode_annealed_mean(logits: Tensor, centres: Tensor, *, temperature: float 
 
     Args:
         logits: Shape (B, N, H, W).
-        centres: Shape (N, 2), ab units.
+        centres: Shape (N, C), ab units; C is 2 for joint bins and 1 for bins of a or b alone.
         temperature: Divides the logits.
 
     Returns:
-        Chroma in ab units. Shape (B, 2, H, W).
+        Chroma in ab units. Shape (B, C, H, W).
 
     Raises:
         ValueError: If `temperature` is not in (0, 1].

@@ -9,7 +9,10 @@ class Batch(TypedDict):
     """A batch of pictures of one size. Lab is physical (L in 0..100, ab in CIELAB units)."""
 
     id: list[str]
-    """`<dataset>/<name>` of every picture: unique, and what seeds its draws."""
+    """`<dataset>/<name>` of every picture."""
+    draw: list[int]
+    """Seeds whatever else is drawn for this appearance of the picture; a function of run seed, epoch and picture, or of protocol
+    and picture."""
     L: Tensor
     """(B, 1, H, W) float32."""
     ab: Tensor

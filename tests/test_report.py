@@ -166,11 +166,11 @@ def test_the_page_shows_tables_and_figures_and_loads_nothing(two_runs: Path) -> 
 
 
 def test_figures_have_stable_bytes(project: Path) -> None:
-    from colorexp import viz
+    from colorexp.viz import curves
 
     history = pd.DataFrame({"epoch": [0, 1], "train/loss": [2.0, 1.0], "val/loss": [2.0, 1.5]})
     for name in ("one.png", "two.png"):
-        report.save(viz.curve_pairs({"A": history}, quantities=["loss"]), name)
+        report.save(curves.side_by_side({"A": history}, quantities=["loss"]), name)
     assert (project / "one.png").read_bytes() == (project / "two.png").read_bytes()
 
 

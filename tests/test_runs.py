@@ -132,7 +132,7 @@ def test_the_kept_epoch_is_the_best_by_what_is_monitored(prepared: Path, monitor
     raw = next(iter(experiment.data.val_dataloader()))  # all four validation pictures
     batch = experiment.data.on_after_batch_transfer(raw, 0)
     with torch.no_grad():
-        terms = task.loss(batch, task.model(task.inputs(batch)))
+        terms = task.loss(batch, task(batch))
     assert float(terms[monitor.removeprefix("val/")]) == pytest.approx(history[monitor][epoch], rel=1e-4)
 
 

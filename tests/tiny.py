@@ -158,8 +158,8 @@ def make_batch(height: int = 32, width: int = 32, pictures: int = 2, *, hints: f
     lab = color.rgb_to_lab(rgb)
     mask = torch.rand(pictures, 1, height, width, generator=rng) < hints
     ab = lab[:, 1:].contiguous()
-    names = [f"made/{i}" for i in range(pictures)]
-    return {"id": names, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+    names, draws = [f"made/{i}" for i in range(pictures)], list(range(pictures))
+    return {"id": names, "draw": draws, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
 
 
 def clone(batch: Batch) -> dict[str, Any]:

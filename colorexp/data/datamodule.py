@@ -16,7 +16,7 @@ from colorexp import color, hints, paths
 from colorexp.config import Data, Fitting, Hardware, Hinting, View
 from colorexp.data import store
 from colorexp.data.store import Shards, Statistics
-from colorexp.seeding import generator
+from colorexp.seeding import generator, seed_of
 from colorexp.types import Batch
 
 
@@ -136,7 +136,8 @@ class Pictures(Dataset[dict[str, Any]]):
         identity, planes, maps = self._cut(draw)
         size = (planes.shape[-2], planes.shape[-1])
         corners = self._corners(draw, identity, size)
-        sample = {"id": identity, "rgb": planes[:3], "hint_mask": hints.rasterise(corners, size, patch=self.patch)}
+        mask = hints.rasterise(corners, size, patch=self.patch)
+        sample = {"id": identity, "draw": seed_of(*draw.key, identity), "rgb": planes[:3], "hint_mask": mask}
         return sample | dict(zip(maps, planes[3:], strict=True))
 
     def corners(self, draw: Draw) -> tuple[str, Tensor]:
@@ -262,9 +263,11 @@ def _chunks(groups: Iterable[list[Draw]], size: int) -> list[list[Draw]]:
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples of one size; ids stay a list. Maps that only some samples have are left out."""
-    shared = set.intersection(*(set(sample) for sample in samples)) - {"id"}
-    return {"id": [s["id"] for s in samples]} | {key: torch.stack([s[key] for s in samples]) for key in sorted(shared)}
+    """Stack samples of one size; ids and seeds stay lists. Maps that only some samples have are left out."""
+    lists = ("id", "draw")
+    shared = set.intersection(*(set(sample) for sample in samples)) - set(lists)
+    stacked = {key: torch.stack([s[key] for s in samples]) for key in sorted(shared)}
+    return {key: [s[key] for s in samples] for key in lists} | stacked
 
 
 def to_physical(raw: Mapping[str, Any], *, patch: int, layout: hints.Layout) -> Batch:

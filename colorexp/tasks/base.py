@@ -51,7 +51,12 @@ class Colorizer(LightningModule):
 
     @abstractmethod
     def inputs(self, batch: Batch) -> Any:  # noqa: ANN401  whatever the model takes
-        """What the network is fed."""
+        """What the network is fed; a tuple is its arguments, one by one."""
+
+    def forward(self, batch: Batch) -> Any:  # noqa: ANN401  whatever the model returns
+        """What the network says of a batch."""
+        given = self.inputs(batch)
+        return self.model(*given) if isinstance(given, tuple) else self.model(given)
 
     @abstractmethod
     def loss(self, batch: Batch, output: Any) -> dict[str, Tensor]:  # noqa: ANN401  whatever the model returns
@@ -67,7 +72,7 @@ class Colorizer(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One forward pass; Lightning does the rest."""
-        terms = self.loss(batch, self.model(self.inputs(batch)))
+        terms = self.loss(batch, self(batch))
         if not torch.isfinite(terms["loss"]):
             raise FloatingPointError(
                 f"the loss is {terms['loss'].item()} at step {self.global_step}; pictures: {', '.join(batch['id'])}"
@@ -77,7 +82,7 @@ class Colorizer(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same terms on validation pictures, averaged over pictures."""
-        self._collect("val", self.loss(batch, self.model(self.inputs(batch))), len(batch["id"]))
+        self._collect("val", self.loss(batch, self(batch)), len(batch["id"]))
 
     def _collect(self, stage: str, terms: dict[str, Tensor], pictures: int) -> None:
         for name in self.logged:

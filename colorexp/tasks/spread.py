@@ -20,8 +20,8 @@ class HintSpreader(Colorizer):
 
     def predict(self, batch: Batch) -> Prediction:
         """The spread hints."""
-        return Prediction(self.model(*self.inputs(batch)))
+        return Prediction(self(batch))
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """Accuracies, as of the classifiers."""
-        return colour_scores(batch, prediction)
+        return colour_scores(batch, prediction.ab)

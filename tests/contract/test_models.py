@@ -31,9 +31,9 @@ def built(name: str) -> tuple[Run, Colorizer]:
 
 
 def output(task: Colorizer, batch: dict) -> Tensor:
-    """What the network itself says, before classes become colours; the colours of a baseline that has no loss."""
-    trained = any(p.requires_grad for p in task.model.parameters())
-    return task.model(task.inputs(batch)) if trained else task.predict(batch).ab
+    """What the network itself says, before classes become colours; of several outputs the first, which is the picture's."""
+    said = task(batch)
+    return said[0] if isinstance(said, tuple) else said
 
 
 def bytes_of(task: Colorizer) -> list[bytes]:
@@ -49,7 +49,7 @@ def test_the_batch_is_left_as_it_was(name: str) -> None:
         prediction = task.predict(batch)
         task.scores(batch, prediction)
         if name in TRAINED:
-            task.loss(batch, output(task, batch))
+            task.loss(batch, task(batch))
     assert same(before, batch)
 
 
@@ -110,7 +110,7 @@ def test_predicting_draws_nothing_and_changes_nothing(name: str) -> None:
 def test_the_loss_is_what_the_task_says_it_logs(name: str) -> None:
     _, task = built(name)
     batch = make_batch()
-    terms = task.loss(batch, output(task, batch))
+    terms = task.loss(batch, task(batch))
     assert terms.keys() == set(task.logged)
     assert "loss" in terms
     for value in terms.values():
@@ -122,7 +122,7 @@ def test_the_loss_is_what_the_task_says_it_logs(name: str) -> None:
 def test_training_reaches_every_parameter(name: str) -> None:
     task = runs.build_task(tiny(name)).train()
     batch = make_batch(32, 32, pictures=4)
-    task.loss(batch, output(task, batch))["loss"].backward()
+    task.loss(batch, task(batch))["loss"].backward()
     dead = [n for n, p in task.model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert dead == []
     assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.requires_grad)
@@ -135,7 +135,7 @@ def test_a_batch_without_hints_has_finite_gradients(name: str, profile: str) -> 
     cfg = config.load(name, profile=profile)
     task = runs.build_task(change(cfg, **small_options(cfg))).train()
     batch = make_batch(32, 32, hints=0.0)
-    task.loss(batch, output(task, batch))["loss"].backward()
+    task.loss(batch, task(batch))["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.requires_grad)
 
 

@@ -73,6 +73,7 @@ CHANGED: dict[str, Any] = {
     "hint_scale": 100.0,
     "lambda_patch": 0.5,
     "class_weight_power": 0.25,
+    "decode_temperature": 0.38,
     "last": 3,
     "downsample": "strided",
     "tokens": "columns",

@@ -1,0 +1,56 @@
+"""Histories as curves."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from colorexp import viz  # noqa: F401  the style
+
+
+def per_epoch(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy", "loss"), title: str = "") -> Figure:
+    """Training and validation means per epoch, one panel per quantity.
+
+    Args:
+        history: With columns `epoch`, `train/<quantity>`, `val/<quantity>`.
+        quantities: Which to draw.
+        title: Over the figure.
+    """
+    figure, axes = plt.subplots(1, len(quantities), figsize=(4 * len(quantities), 2.8), squeeze=False)
+    for axis, quantity in zip(axes[0], quantities, strict=True):
+        for stage, label in (("train", "training"), ("val", "validation")):
+            column = f"{stage}/{quantity}"
+            if column in history:
+                axis.plot(history["epoch"] + 1, history[column], marker=".", label=label)
+        axis.set(xlabel="epoch", title=quantity)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ylim(bottom=0)
+        axis.legend()
+    figure.suptitle(title, fontsize=10)
+    plt.close(figure)  # notebooks show what a cell returns; without this they show it twice
+    return figure
+
+
+def side_by_side(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[str]) -> Figure:
+    """One panel per quantity and stage, training left and validation right, one line per run, shared axes.
+
+    Args:
+        histories: By label, as for `per_epoch`.
+        quantities: Which to draw, a row each.
+    """
+    stages = {"train": "training", "val": "validation"}
+    figure, axes = plt.subplots(len(quantities), 2, figsize=(8, 2.6 * len(quantities)), squeeze=False, sharex=True, sharey="row")
+    for quantity, line in zip(quantities, axes, strict=True):
+        for (stage, title), axis in zip(stages.items(), line, strict=True):
+            for label, history in histories.items():
+                axis.plot(history["epoch"] + 1, history[f"{stage}/{quantity}"], marker=".", label=label)
+            axis.set_title(f"{title} {quantity}")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        line[0].set_ylim(bottom=0)  # after both are drawn: it ends autoscaling
+    for axis in axes[-1]:
+        axis.set_xlabel("epoch")
+    axes[0][0].legend()
+    plt.close(figure)
+    return figure
