@@ -22,7 +22,7 @@ install: $(STAMP) ## make .venv with the locked packages
 
 repro: $(STAMP) ## run what changed: photographs, training, tables, figures (PROFILE=gpu switches the scale first)
 	$(if $(PROFILE),$(BIN)/colorexp profile $(PROFILE))
-	$(BIN)/dvc repro
+	@start=$$(date +%s); $(BIN)/dvc repro && echo "dvc repro took $$(($$(date +%s) - start)) s"
 
 test: lint types unit ## lint, types, tests, and a smoke-profile `dvc repro` in a temporary copy
 

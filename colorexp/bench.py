@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from colorexp import boot  # isort: skip  # noqa: F401  before anything that imports torch
 
+import nbformat
 import numpy as np
 import pandas as pd
 import torch
@@ -23,7 +25,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorexp import color, config, paths, runs
+from colorexp import color, config, nb, paths, runs
 from colorexp.data import images, prepare, scenes, sources
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
@@ -172,13 +174,29 @@ def _startup(repeats: int) -> list[tuple[str, float, str, str, str]]:
     commands = {
         "colorexp --help": [sys.executable, "-m", "colorexp.cli", "--help"],
         "imports of a stage": [sys.executable, "-c", "import colorexp.boot"],
+        "a stage that only imports": [
+            sys.executable,
+            "-m",
+            "colorexp.nb",
+            str(_idle_stage()),
+            str(_idle_stage().with_suffix(".out")),
+        ],
     }
     jobs = {
         name: lambda command=command: subprocess.run(command, check=True, capture_output=True) for name, command in commands.items()
     }
     seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=repeats).items()}
-    promises = {"colorexp --help": "< 0.5", "imports of a stage": "< 5"}
+    promises = {"colorexp --help": "< 0.5", "imports of a stage": "< 5", "a stage that only imports": "< 5 for kernel and imports"}
     return [(name, round(seconds[name], 2), "s", promises[name], "a new process") for name in promises]
+
+
+def _idle_stage() -> Path:
+    """A notebook that imports what every stage imports, to see what starting one costs."""
+    file = paths.scratch("bench") / "idle.ipynb"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cell = nbformat.v4.new_code_cell("import colorexp.boot", metadata={"tags": ["parameters"]})
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": nb.KERNEL}), file)
+    return file
 
 
 def pipeline() -> pd.DataFrame:

@@ -6,7 +6,9 @@ same bytes every time (no clocks, random ids or paths of this machine), and a fa
 
 import json
 import os
+import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,10 @@ def run(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
         absent.notebook(out, f"{notebook.stem}: {parameters[kind]}", why)
         print(why)
         return
+    start = time.perf_counter()
     _execute(notebook, out, parameters)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # of the kernel
+    print(f"{out.stem}: {time.perf_counter() - start:.1f} s, peak memory {peak / 2**30:.2f} GiB")
 
 
 def _execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:

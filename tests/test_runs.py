@@ -70,7 +70,7 @@ def test_history_has_a_row_per_epoch(trained: SimpleNamespace) -> None:
     history = trained.history
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert history["step"].tolist() == [2, 4, 6, 8]
-    measured = {f"{stage}/{name}" for stage in ("train", "val") for name in ("loss", "accuracy")}
+    measured = {f"{stage}/{name}" for stage in ("train", "val") for name in ("loss", "cross_entropy", "accuracy")}
     assert set(history.columns) == {"epoch", "step", "lr", *measured}
     assert history.notna().all(None)
     assert history["lr"].tolist() == pytest.approx([3e-2] * 4)

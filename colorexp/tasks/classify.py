@@ -65,7 +65,7 @@ class BinClassifier(Colorizer):
     Deviation: the released class weights were counted on all pictures, test included; ours on training pictures alone.
     """
 
-    logged = ("loss", "accuracy")
+    logged = ("loss", "cross_entropy", "accuracy")
     weights: Tensor
 
     def __init__(
@@ -98,13 +98,14 @@ class BinClassifier(Colorizer):
         return encode(batch, self.hint_encoding, bins=self.bins, hint_scale=self.hint_scale)
 
     def loss(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
-        """Eq. 2-4 and the accuracy over this run's own bins."""
+        """Eq. 4, its term over all pixels alone (eq. 2), and the accuracy over this run's own bins."""
         index = color.bin_ab(batch["ab"], bins=self.bins)
         entropy = losses.bin_entropy(output, index)
-        loss = losses.weighted_mean(entropy, index, self.weights)
+        everywhere = losses.weighted_mean(entropy, index, self.weights)
+        loss = everywhere
         if self.lambda_patch:
             loss = loss + self.lambda_patch * losses.weighted_mean(entropy, index, self.weights, batch["hint_mask"])
-        return {"loss": loss, "accuracy": metrics.top1(output.detach(), index).mean()}
+        return {"loss": loss, "cross_entropy": everywhere, "accuracy": metrics.top1(output.detach(), index).mean()}
 
     def predict(self, batch: Batch) -> Prediction:
         """Colours decoded from the class probabilities of a and of b, see `decode_temperature`."""
@@ -118,13 +119,14 @@ class BinClassifier(Colorizer):
         return Prediction(ab, {"logits": logits, "mode": mode})
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
-        """The loss of every picture and its accuracies, see `colour_scores`."""
+        """The losses of every picture and its accuracies, see `colour_scores`."""
         logits = prediction.extras["logits"]
         singles = [
-            self.loss({key: value[i : i + 1] for key, value in batch.items()}, logits[i : i + 1])["loss"]  # type: ignore[arg-type, index]
+            self.loss({key: value[i : i + 1] for key, value in batch.items()}, logits[i : i + 1])  # type: ignore[arg-type, index]
             for i in range(len(logits))
         ]
-        return {"loss": torch.stack(singles), **colour_scores(batch, prediction.extras["mode"])}
+        terms = {name: torch.stack([single[name] for single in singles]) for name in ("loss", "cross_entropy")}
+        return {**terms, **colour_scores(batch, prediction.extras["mode"])}
 
 
 class ChromaRegressor(Colorizer):

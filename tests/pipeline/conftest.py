@@ -1,5 +1,6 @@
 """One smoke-profile `dvc repro` in a temporary copy of the working tree, shared by all tests of the pipeline."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose pipeline has run once in the smoke profile. Tests that change it work on a copy."""
     project = check_out(tmp_path_factory.mktemp("smoke") / "colorexp")
     project.run("colorexp profile smoke")
+    start = time.perf_counter()
     project.run("dvc repro")
+    print(f"\ndvc repro in the profile smoke: {time.perf_counter() - start:.0f} s")  # noqa: T201  `make smoke` shows it
     project.run("git add -A && git commit -q -m smoke")
     return project
 
