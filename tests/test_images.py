@@ -113,12 +113,36 @@ def test_16_bit_gray_is_scaled_rather_than_clipped(kind: str) -> None:
     assert notes == ("16-bit",)
 
 
-@pytest.mark.parametrize("top", [1.0, 65535.0])
+@pytest.mark.parametrize("top", [1.0, 255.0, 65535.0])
 def test_floating_gray_is_scaled_by_its_range(top: float) -> None:
     levels = np.array([[0, 0.2, 1]], np.float32) * np.float32(top)
     pixels, notes = opened(encoded(Image.fromarray(levels), "TIFF"))
     assert pixels[0].tolist() == [[v] * 3 for v in (0, 51, 255)]
     assert notes == ("16-bit",)
+
+
+def test_big_endian_and_32_bit_gray_keep_the_range_of_16_bits() -> None:
+    levels = np.array([[0, 257, 128 * 257, 65535]])
+    big_endian = Image.frombytes("I;16B", (4, 1), levels.astype(">u2").tobytes())
+    for picture in (big_endian, Image.fromarray(levels.astype(np.int32))):
+        pixels, notes = opened(encoded(picture, "TIFF"))
+        assert pixels[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
+        assert notes == ("16-bit",)
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        (np.array([[0.5, np.nan]], np.float32), "^some pixels are NaN or infinite$"),
+        (np.array([[0.5, np.inf]], np.float32), "^some pixels are NaN or infinite$"),
+        (np.array([[0.5, 1e6]], np.float32), r"^gray values 0\.5\.\.1e\+06 leave 0\.\.65535$"),
+        (np.array([[5, 70_000]], np.int32), r"^gray values 5\.\.70000 leave 0\.\.65535$"),
+        (np.array([[-1, 9]], np.int32), r"^gray values -1\.\.9 leave 0\.\.65535$"),
+    ],
+)
+def test_gray_that_has_no_known_range_is_refused(levels: np.ndarray, reason: str) -> None:
+    with pytest.raises(BadImage, match=reason):
+        open_image(encoded(Image.fromarray(levels), "TIFF"))
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])

@@ -165,6 +165,7 @@ REFUSED = {
     "text.jpg": (b"I am a text", "not a picture, or of a format that is not allowed"),
     "constant.png": (png(np.full((40, 40, 3), GRAY, np.uint8)), "constant: one gray everywhere"),
     "line.png": (png(flags(26, height=1)), "48x1 is smaller than 32 pixels"),
+    "holes.tif": (encoded(Image.fromarray(np.full((40, 40), np.nan, np.float32)), "TIFF"), "some pixels are NaN or infinite"),
     "huge.ppm": (b"P6 10000 6000 255\n", "10000x6000 is more than 50000000 pixels"),
 }
 """Pictures that cannot be used, and why."""
@@ -436,7 +437,7 @@ def test_prior_is_a_distribution_around_the_colours_that_occur(photos: Path) -> 
 def test_statistics_of_several_datasets_count_as_training_sees_them(photos: Path) -> None:
     for name in ("one", "two"):
         prepare(dataset(name=name, root="photos/train" if name == "one" else "photos/test"))
-    common = {"validate_on": "one", "evaluate_on": [], "size": 32, "train_view": "whole", "eval_view": "whole"}
+    common = {"validate_on": "one", "evaluate_on": ["one"], "size": 32, "train_view": "whole", "eval_view": "whole"}
     both = training_statistics(Data(train_on={"one": 1, "two": 3}, **common))
     one, two = (training_statistics(Data(train_on={name: 1}, **common)) for name in ("one", "two"))
     assert both.pixels == one.pixels + 3 * two.pixels

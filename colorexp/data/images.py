@@ -69,9 +69,11 @@ def open_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
         The picture as 8-bit RGB and what was done to it.
 
     Raises:
-        BadImage: If it is not a picture of an allowed format, too large, truncated or damaged.
+        BadImage: If it is not a picture of an allowed format, too large, truncated or damaged, or gray of more than 16 bits whose
+            values are no numbers or leave the 16 bits.
 
-    Unspecified: transparent pixels are laid on white; CMYK is converted without a colour profile.
+    Unspecified: transparent pixels are laid on white; CMYK is converted without a colour profile; floating gray has the range 1,
+        255 or 65535, whichever is the first to hold its largest value, and what is below zero is black.
     """
     content = read_bytes(source) if isinstance(source, Path) else source
     with warnings.catch_warnings():
@@ -89,6 +91,8 @@ def open_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
     try:
         picture.load()
         return _to_rgb(picture)
+    except BadImage:
+        raise
     except DAMAGE as error:
         raise BadImage("truncated" if "truncated" in str(error) else f"damaged: {error}") from None
 
@@ -115,7 +119,12 @@ def _to_rgb(picture: Image.Image) -> Opened:
 
 def _from_16bit(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
-    scale = 65535 if picture.mode != "F" or values.max() > 1 else 1
+    if not np.isfinite(values).all():
+        raise BadImage("some pixels are NaN or infinite")
+    low, high = values.min(), values.max()
+    if high > 65535 or (low < 0 and picture.mode != "F"):
+        raise BadImage(f"gray values {low:g}..{high:g} leave 0..65535")
+    scale = next(top for top in ((1, 255, 65535) if picture.mode == "F" else (65535,)) if high <= top)
     return Image.fromarray((values.clip(0, scale) * (255 / scale)).round().astype(np.uint8), mode="L")
 
 
