@@ -1,5 +1,6 @@
 """A trained run on a picture of one's own."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +21,37 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
 
     Args:
         picture: Any format that `open_image` takes; only its lightness is used.
-        target: The PNG.
+        target: The PNG; one that exists is written over, whole or not at all.
         run: `<paper>/<run>`.
         hints_file: Coloured hints in pixels of the picture, see `hints.read`.
 
     Raises:
         BadImage: If the picture cannot be used.
-        ValueError: If the target is no PNG or the picture itself, or a hint is malformed, outside, or of an impossible colour.
+        ValueError: If the target is no PNG, the picture itself or in data/bundled, or a hint is malformed, outside, or of an
+            impossible colour.
         FileNotFoundError: If the run has not been trained.
     """
     if target.resolve() == picture.resolve():
-        raise ValueError(f"{target} is the picture itself; give the result another name")
+        raise ValueError(f"{paths.shown(target)} is the picture itself; give the result another name")
+    if target.resolve().is_relative_to(paths.bundled().resolve()):
+        bundled = paths.shown(paths.bundled())
+        raise ValueError(f"{paths.shown(target)} would lie in {bundled}, which the pipeline manages; name another place (--out)")
     if target.suffix.lower() != ".png" or target.is_dir():
-        raise ValueError(f"{target} must be the name of a PNG file")
+        raise ValueError(f"{paths.shown(target)} must be the name of a PNG file")
     cfg, task = runs.load(paths.run(run))
     try:
         opened = open_image(picture, max_pixels=MAX_PIXELS)
     except BadImage as reason:
-        raise BadImage(f"{picture}: {reason}") from None
+        raise BadImage(f"{paths.shown(picture)}: {reason}") from None
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
+    given = hints.read(hints_file) if hints_file else None
     try:
-        given = hints.read(hints_file) if hints_file else None
         coloured = colorize(rgb, task, cfg, given=given)
     except ValueError as error:
-        named = str(hints_file) in str(error) or hints_file is None
-        raise error if named else ValueError(f"{hints_file}: {error}") from None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(target)
+        raise ValueError(f"{paths.shown(hints_file)}: {error}") if hints_file else error from None
+    encoded = BytesIO()
+    Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(encoded, "PNG")
+    paths.write_atomically(target, encoded.getvalue())
 
 
 @torch.no_grad()

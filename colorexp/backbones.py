@@ -12,7 +12,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from colorexp import boot, color, weights  # noqa: F401  boot: torchvision cannot be imported without it
+from colorexp import boot, color, paths, weights  # noqa: F401  boot: torchvision cannot be imported without it
 
 STAND_IN_SEED = 313
 
@@ -161,7 +161,7 @@ def find_weights(filename: str, folder: Path | None = None) -> Path | None:
         FileNotFoundError: If `folder` is given and does not exist.
     """
     if folder is not None and not folder.is_dir():
-        raise FileNotFoundError(f"no folder of weights at {folder}")
+        raise FileNotFoundError(f"no folder of weights at {paths.shown(folder)}")
     for place in (folder, Path(torch.hub.get_dir()) / "checkpoints"):
         if place is not None and (place / filename).is_file():
             return place / filename

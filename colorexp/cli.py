@@ -1,10 +1,13 @@
 """The command line: `colorexp ...`. Imports are inside the commands, so that help is instant."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+
+from colorexp import paths
 
 
 class _Commands(TyperGroup):
@@ -14,8 +17,15 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError, FloatingPointError) as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {_told(error)}", err=True)
             raise typer.Exit(1) from None
+
+
+def _told(error: Exception) -> str:
+    """The message; of an error of the operating system the file first, relative to the project where it lies inside."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{paths.shown(os.fsdecode(error.filename))}: {error.strerror}"
+    return str(error)
 
 
 app = typer.Typer(
@@ -54,17 +64,23 @@ def runs(paper: Annotated[str | None, typer.Argument(help="only this paper's")] 
 
 @app.command()
 def check() -> None:
-    """Build every run of every profile without data: names a misspelt key of params.yaml before anything is trained."""
+    """Build every run of every profile without data: names a misspelt key or value of params.yaml before anything is trained."""
     from colorexp import config
     from colorexp.runs import build_task
 
+    for name in config.datasets():
+        for scale in config.PROFILES:
+            config.dataset(name, profile=scale)
+    for scale in config.PROFILES:
+        config.efficiency(profile=scale)
+    for paper in config.papers():
+        config.exhibit_run(paper)
     for name in config.runs():
+        config.parent(name)
         for scale in config.PROFILES:
             run = config.load(name, profile=scale)
             if run.present:
                 build_task(run)
-    for name in config.datasets():
-        config.dataset(name)
     typer.echo(f"{len(config.runs())} runs and {len(config.datasets())} datasets are well formed")
 
 
@@ -93,7 +109,7 @@ def evaluate(run: RunName) -> None:
     """Measure a trained run on the test pictures and print the means."""
     import json
 
-    from colorexp import evaluation, paths
+    from colorexp import evaluation
     from colorexp import runs as machinery
 
     results = evaluation.evaluate(*machinery.load(paths.run(run), with_statistics=True))
@@ -106,7 +122,9 @@ def colorize(
     picture: Annotated[Path, typer.Argument(help="a photograph, gray or not; its colours are ignored")],
     run: Annotated[str, typer.Option(help="a trained run")] = "user_guided/res_unet",
     hints: Annotated[Path | None, typer.Option(help="lines `row col #rrggbb` or `row col a b`, in pixels of the picture")] = None,
-    out: Annotated[Path | None, typer.Option(help="default: <picture>.<run>.png beside the picture")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="a PNG, written over if it exists; default: <picture>.<run>.png beside the picture")
+    ] = None,
 ) -> None:
     """Colour your own picture with a trained run, at its full size."""
     from colorexp.apply import colorize_file
@@ -128,7 +146,6 @@ def hints(run: RunName, out: Annotated[Path, typer.Argument(help="a folder")]) -
 @app.command()
 def report() -> None:
     """Rebuild the tables' Markdown and LaTeX and reports/index.html from the tables and figures that exist."""
-    from colorexp import paths
     from colorexp.report import pages
 
     pages.build("reports")

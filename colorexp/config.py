@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
@@ -27,11 +27,60 @@ PROFILES = ("smoke", "cpu", "gpu", "paper")
 Profile = Literal["smoke", "cpu", "gpu", "paper"]
 View = Literal["whole", "squash", "crop", "resized_crop"]
 Filter = Literal["none", "joint", "marginal"]
+Metric = Literal[
+    "psnr", "ssim", "boundary_psnr", "patch_error_variance", "cf_signed", "cf_abs", "chroma", "ab_error", "his",
+    "lpips_alex", "lpips_vgg", "lpips_vgg_unit",
+]  # fmt: skip
+"""Measures that an evaluation knows; `evaluation` holds their functions."""
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
-_strict = ConfigDict(extra="forbid", strict=True)
+_strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+MOST_HINTS = 1_000_000
+
+
+class HintRange(NamedTuple):
+    """An amount of hints as text says it: a share of the pixels, or a count between two ends."""
+
+    low: float
+    high: float
+    share: bool
+
+
+def hint_range(text: str) -> HintRange:
+    """Read `"0.5%"` (of the pixels), `"10"` (hints) or `"0-128"` (either end and all between).
+
+    Raises:
+        ValueError: If `text` is none of these, or asks for more than all pixels or `MOST_HINTS` hints.
+    """
+    if match := re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)%", text):
+        percent = float(match[1])
+        if percent <= 100:
+            return HintRange(percent / 100, percent / 100, share=True)
+    if match := re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", text):
+        low, high = int(match[1]), int(match[2] or match[1])
+        if low <= high <= MOST_HINTS:
+            return HintRange(low, high, share=False)
+    raise ValueError(f"an amount of hints is '0.5%', '10' or '0-128', at most 100% or {MOST_HINTS}, got {text!r}")
+
+
+def _amount(text: str) -> str:
+    hint_range(text)
+    return text
+
+
+def _distinct(names: list[str]) -> list[str]:
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{twice[0]!r} stands there twice")
+    return names
+
+
+Amount = Annotated[str, AfterValidator(_amount)]
+Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
@@ -43,7 +92,7 @@ class Dataset:
     root: str
     """What it is made from, relative to the project: a folder of pictures, or the module that draws them."""
     profiles: list[Profile]
-    seed: int
+    seed: Seed
     size: Positive = 256
     """Stored short side in pixels (`fit: short`), or both sides (`fit: square`)."""
     fit: Literal["short", "square"] = "short"
@@ -77,10 +126,10 @@ class Dataset:
 class Data:
     """Which pictures a run sees, and how."""
 
-    train_on: dict[str, Positive]
+    train_on: Annotated[dict[str, Positive], Field(min_length=1)]
     """Datasets, and how often each of their pictures is seen per epoch (photographs: crops)."""
     validate_on: str
-    evaluate_on: list[str]
+    evaluate_on: Distinct
     size: Positive
     train_size: Positive | None = None
     """Side of training pictures where it differs from `size` (smaller crops train faster)."""
@@ -96,11 +145,11 @@ class Data:
 class Hinting:
     """Which colours are revealed to the network."""
 
-    hints: str = "0"
-    """Amount in training: `0.5%`, `10` or `0-128`; see `hints.Amount`."""
+    hints: Amount = "0"
+    """Amount in training: `0.5%`, `10` or `0-128`; see `hint_range`."""
     hint_patch: Positive = 2
     hint_layout: Literal["free", "cells"] = "cells"
-    protocols: list[str] = field(default_factory=lambda: ["0"])
+    protocols: Annotated[list[Amount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
     """Amounts in evaluation; each is a row of the results."""
     hint_files: dict[str, str] = field(default_factory=dict)
     """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used in evaluation instead of seeded draws."""
@@ -116,7 +165,7 @@ class Fitting:
     accumulate: Positive = 1
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)]
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     lr_end: Annotated[float, Field(ge=0)] = 0.0
@@ -149,7 +198,7 @@ class Hardware:
 class Evaluation:
     """What is measured on test pictures."""
 
-    metrics: list[str] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
+    metrics: list[Metric] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
     features: Literal["fid_tf", "fid_tv"] | None = None
     """Inception whose features are kept for set metrics."""
     samples: Count = 8
@@ -184,7 +233,7 @@ class Run:
     """The run it varies, without the paper."""
     init: str
     """What it starts from: the model.safetensors of another run, or the prepared data."""
-    seed: int
+    seed: Seed
     model: str
     """`module:Class`."""
     task: str
@@ -230,21 +279,52 @@ def read(path: Path | None = None) -> dict[str, Any]:
     """params.yaml as plain values, YAML 1.2 with merge keys resolved; shared between callers, not to be changed.
 
     Raises:
-        ValueError: If the file is no YAML mapping, repeats a key, or names an unknown profile.
+        ValueError: If the file is no UTF-8, no YAML mapping, repeats a key, names an unknown profile, or holds a single value where
+            a mapping belongs.
     """
     path = path or paths.params()
-    params = _parse(path.read_text(), path.name)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is no text in UTF-8") from None
+    params = _parse(text, path.name)
     required = {"profile", "seed", "datasets", "runs", "profiles", "exhibits"}
     _refuse_unknown(params, required | {"shared"}, where=path.name)
     if missing := required - params.keys():
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
-    for name, overrides in params["profiles"].items():
-        _refuse_unknown(overrides, {"datasets", "efficiency", *params["runs"]}, where=f"{path.name}: profiles.{name}")
+    _check_shape(params, path.name)
     if params["profile"] not in PROFILES:
         raise ValueError(f"{path.name}: profile is {params['profile']!r}; choose one of {', '.join(PROFILES)}")
-    if not isinstance(params["seed"], int):
-        raise ValueError(f"{path.name}: seed must be a whole number, got {params['seed']!r}")
+    if type(params["seed"]) is not int or not 0 <= params["seed"] < 2**32:
+        raise ValueError(f"{path.name}: seed must be a whole number in 0..{2**32 - 1}, got {params['seed']!r}")
     return params
+
+
+def _check_shape(params: Mapping[str, Any], file: str) -> None:
+    """Mappings where mappings belong, and no block of a profile or exhibit that nothing reads."""
+    for key in ("datasets", "runs", "profiles", "exhibits"):
+        _mapping(params[key], f"{file}: {key}")
+    for name, values in params["datasets"].items():
+        _mapping(values, f"{file}: datasets.{name}")
+    for paper, table in params["runs"].items():
+        for run, values in _mapping(table, f"{file}: runs.{paper}").items():
+            _mapping(values, f"{file}: runs.{paper}.{run}")
+    _refuse_unknown(params["exhibits"], set(params["runs"]), where=f"{file}: exhibits")
+    _refuse_unknown(params["profiles"], set(PROFILES), where=f"{file}: profiles")
+    for profile, overrides in params["profiles"].items():
+        where = f"{file}: profiles.{profile}"
+        _refuse_unknown(_mapping(overrides, where), {"datasets", "efficiency", *params["runs"]}, where=where)
+        for key, values in overrides.items():
+            _mapping(values or {}, f"{where}.{key}")
+        _refuse_unknown(overrides.get("datasets") or {}, set(params["datasets"]), where=f"{where}.datasets")
+        for name, values in (overrides.get("datasets") or {}).items():
+            _mapping(values or {}, f"{where}.datasets.{name}")
+
+
+def _mapping(value: Any, where: str) -> Mapping[Any, Any]:  # noqa: ANN401  a YAML value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} must be a mapping, got {value!r}")
+    return value
 
 
 class _Constructor(SafeConstructor):
@@ -303,7 +383,7 @@ def load(name: str, *, profile: str | None = None) -> Run:
     params = read()
     profile = profile or params["profile"]
     values = _raw_run(params, name, profile)
-    where = f"runs.{name.replace('/', '.')}"
+    where = f"params.yaml: runs.{name.replace('/', '.')}"
     values.setdefault("seed", params["seed"])
     values.setdefault("parent", None)
     values["profiles"] = values.pop("in", None)
@@ -321,6 +401,7 @@ def load(name: str, *, profile: str | None = None) -> Run:
     built = {group: _validate(kind, groups[group], where) for group, kind in GROUPS.items()}
     run: Run = _validate(Run, {"name": name, "profile": profile, "options": options, **top, **built}, where)
     _check_datasets(run, params, where)
+    _check_sizes(run, where)
     return run
 
 
@@ -332,8 +413,7 @@ def _raw_run(params: Mapping[str, Any], name: str, profile: str) -> dict[str, An
     if profile not in params["profiles"]:
         raise ValueError(f"no profile {profile!r} in params.yaml; choose one of {', '.join(params['profiles'])}")
     table = params["runs"][paper]
-    overrides = dict(params["profiles"][profile].get(paper) or {})
-    special = {key: overrides.pop(key) for key in list(overrides) if isinstance(overrides[key], dict) and key in table}
+    overrides, special = _overrides(params, paper, profile)
     common = {f.name for kind in (Run, *GROUPS.values()) for f in fields(kind)} | {"in"}
     for key in overrides.keys() - common:
         if not any(key in values for values in table.values()):
@@ -341,6 +421,21 @@ def _raw_run(params: Mapping[str, Any], name: str, profile: str) -> dict[str, An
             raise ValueError(f"params.yaml: profiles.{profile}.{paper} has the unknown key {key!r}{_suggest(key, others)}")
     overrides = {key: value for key, value in overrides.items() if key in common or key in table[run]}
     return {**table[run], **overrides, **special.get(run, {})}
+
+
+def _overrides(params: Mapping[str, Any], paper: str, profile: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What a profile lays over all runs of a paper, and what over single runs."""
+    block = params["profiles"][profile].get(paper) or {}
+    special = {key: value for key, value in block.items() if isinstance(value, dict) and key in params["runs"][paper]}
+    return {key: value for key, value in block.items() if key not in special}, special
+
+
+def singled_out(name: str) -> dict[str, Any]:
+    """What the active profile changes of `<paper>/<run>` alone: the run then competes on other terms than its neighbours."""
+    params = read()
+    paper, _, run = name.partition("/")
+    own = _overrides(params, paper, params["profile"])[1].get(run, {})
+    return {key: value for key, value in own.items() if params["runs"][paper][run].get(key) != value}
 
 
 def parent(name: str) -> str | None:
@@ -366,12 +461,33 @@ def dataset(name: str, *, profile: str | None = None) -> Dataset:
     """
     params = read()
     if name not in params["datasets"]:
-        raise ValueError(f"no dataset {name!r} in params.yaml; datasets are: {', '.join(params['datasets'])}")
+        known = list(params["datasets"])
+        raise ValueError(f"no dataset {name!r} in params.yaml{_suggest(name, known)}; datasets are: {', '.join(known)}")
     over = (params["profiles"][profile or params["profile"]].get("datasets") or {}).get(name) or {}
     values = {"seed": params["seed"], **params["datasets"][name], **over}
     values["profiles"] = values.pop("in", None)
-    found: Dataset = _validate(Dataset, {"name": name, **values}, f"datasets.{name}")
+    found: Dataset = _validate(Dataset, {"name": name, **values}, f"params.yaml: datasets.{name}")
+    check_splits(found)
     return found
+
+
+def check_splits(cfg: Dataset) -> None:
+    """Refuse split sizes that do not fit the source.
+
+    Raises:
+        ValueError: If a split of scenes is no positive number, or one of a folder is no share, or the shares exceed 1.
+    """
+    where = f"params.yaml: datasets.{cfg.name}"
+    if cfg.source == "scenes":
+        for split, count in {"train": cfg.train, "val": cfg.val, "test": cfg.test}.items():
+            if not isinstance(count, int) or count < 1:
+                raise ValueError(f"{where}.{split} must be a number of scenes, at least 1, got {count!r}")
+    if cfg.source == "folder":
+        for split, share in {"test": cfg.test, "val": cfg.val}.items():
+            if share > 1:
+                raise ValueError(f"{where}.{split} must be a share in 0..1 for a folder, got {share}")
+        if cfg.val + cfg.test > 1:
+            raise ValueError(f"{where}.val + test = {cfg.val + cfg.test:g}: together at most 1")
 
 
 def datasets() -> list[str]:
@@ -379,10 +495,16 @@ def datasets() -> list[str]:
     return list(read()["datasets"])
 
 
-def efficiency() -> Efficiency:
-    """The active profile's settings of the efficiency stage."""
+def efficiency(*, profile: str | None = None) -> Efficiency:
+    """The settings of the efficiency stage in the active profile, or in another.
+
+    Raises:
+        ValueError: If a key is unknown, of the wrong type or out of range.
+    """
     params = read()
-    found: Efficiency = _validate(Efficiency, params["profiles"][params["profile"]].get("efficiency") or {}, "efficiency")
+    profile = profile or params["profile"]
+    values = params["profiles"][profile].get("efficiency") or {}
+    found: Efficiency = _validate(Efficiency, values, f"params.yaml: profiles.{profile}.efficiency")
     return found
 
 
@@ -421,10 +543,27 @@ def from_dict(values: Mapping[str, Any]) -> Run:
 
 
 def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
-    for name in (*run.data.train_on, run.data.validate_on, *run.data.evaluate_on):
-        if name not in params["datasets"]:
-            known = ", ".join(params["datasets"])
-            raise ValueError(f"params.yaml: {where} uses the dataset {name!r}, which is not among {known}")
+    """Every dataset exists, and the profile holds it where it runs the run."""
+    data, known = run.data, list(params["datasets"])
+    named = [("train_on", name) for name in data.train_on] + [("validate_on", data.validate_on)]
+    named += [("evaluate_on", name) for name in data.evaluate_on] + [("hint_files", name) for name in run.hinting.hint_files]
+    for key, name in named:
+        if name not in known:
+            raise ValueError(f"{where}.{key} names the dataset {name!r}{_suggest(name, known)}; datasets are: {', '.join(known)}")
+        held = [other for other in known if run.profile in (params["datasets"][other].get("in") or [])]
+        if run.present and key != "hint_files" and name not in held:
+            raise ValueError(
+                f"{where}.{key} names the dataset {name!r}, which the profile {run.profile} does not hold; "
+                f"it holds: {', '.join(held) or 'none'}"
+            )
+
+
+def _check_sizes(run: Run, where: str) -> None:
+    side = min(run.data.size, run.data.train_size or run.data.size)
+    if run.hinting.hint_patch > side:
+        raise ValueError(f"{where}.hint_patch = {run.hinting.hint_patch}: pictures of {side} pixels hold no such hint")
+    if run.fitting.batch % run.fitting.accumulate:
+        raise ValueError(f"{where}.batch = {run.fitting.batch} cannot be cut into {run.fitting.accumulate} parts (accumulate)")
 
 
 def _validate(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401  one of the dataclasses above
@@ -439,10 +578,13 @@ def _explain(problem: Mapping[str, Any], kind: type, where: str) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or kind.__name__
     shown = re.sub(r"^profiles\b", "in", key)
     if problem["type"] in ("missing", "missing_argument"):
-        return f"params.yaml: {where} lacks {shown}"
+        return f"{where} lacks {shown}"
     if "unexpected" in problem["type"]:
-        return f"params.yaml: {where} has the unknown key {shown!r}{_suggest(key, [f.name for f in fields(kind)])}"
-    return f"params.yaml: {where}.{shown} = {problem['input']!r}: {problem['msg']}"
+        return f"{where} has the unknown key {shown!r}{_suggest(key, [f.name for f in fields(kind)])}"
+    told = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        told += _suggest(problem["input"], re.findall(r"'([^']*)'", problem["ctx"]["expected"]))
+    return f"{where}.{shown} = {problem['input']!r}: {told}"
 
 
 def _refuse_unknown(keys: Iterable[str], known: set[str], *, where: str) -> None:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from colorexp import backbones, color, hints, metrics, paths
-from colorexp.config import Evaluation, Run
+from colorexp.config import Evaluation, Metric, Run
 from colorexp.data.datamodule import Fixed, Pictures, View2D, collate, to_physical
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch, Prediction
@@ -46,7 +46,7 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
 
     Raises:
-        ValueError: If a dataset has no test picture or a measure is unknown.
+        ValueError: If a dataset has no test picture.
         FileNotFoundError: If a hint file is missing.
     """
     device = torch.device("cuda" if cfg.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
@@ -85,7 +85,13 @@ def _pictures(cfg: Run, dataset: str, protocol: str) -> tuple[Pictures, Fixed]:
 def _batches(cfg: Run, dataset: str, protocol: str, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
     hinting = cfg.hinting
     pictures, sampler = _pictures(cfg, dataset, protocol)
-    loader = DataLoader(pictures, batch_sampler=sampler, collate_fn=collate, num_workers=cfg.hardware.workers)
+    loader = DataLoader(
+        pictures,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=cfg.hardware.workers,
+        generator=Generator(),  # else the loader takes a number from the global one
+    )
     for draws, raw in zip(sampler.batches, loader, strict=True):
         moved = {key: value.to(device) if isinstance(value, Tensor) else value for key, value in raw.items()}
         batch = to_physical(moved, patch=hinting.hint_patch, layout=hinting.hint_layout)
@@ -144,15 +150,12 @@ def _measures(asked: Evaluation, device: torch.device) -> dict[str, Measure]:
     for name in asked.metrics:
         if name in _PLAIN:
             found |= _PLAIN[name]
-        elif name in _LPIPS:
+        else:
             net, signed = _LPIPS[name]
             backbone = backbones.lpips(net, folder=folder)  # type: ignore[arg-type]  # one of its literals
             column = backbone.name if signed else backbone.name.replace(net, f"{net}_unit")
             network = backbone.network.to(device)
             found[column] = partial(_lpips, network=network, signed=signed)
-        else:
-            known = ", ".join([*_PLAIN, *_LPIPS])
-            raise ValueError(f"params.yaml: metrics has the unknown measure {name!r}; choose from {known}")
     return found
 
 
@@ -168,7 +171,7 @@ def _lpips(
     return metrics.lpips(rgb, truth, network, signed=signed)
 
 
-_PLAIN: dict[str, dict[str, Measure]] = {
+_PLAIN: dict[Metric, dict[str, Measure]] = {
     "psnr": {"psnr": lambda b, p, rgb, truth: metrics.psnr(rgb, truth)},
     "ssim": {"ssim": lambda b, p, rgb, truth: metrics.ssim(rgb, truth)},
     "boundary_psnr": {"boundary_psnr": lambda b, p, rgb, truth: metrics.boundary_psnr(rgb, truth)},
@@ -188,7 +191,11 @@ _PLAIN: dict[str, dict[str, Measure]] = {
     "ab_error": {"ab_error": lambda b, p, rgb, truth: metrics.ab_error(p.ab, b["ab"])},
     "his": {"his": lambda b, p, rgb, truth: metrics.his(p.ab, b.get("reference_ab", b["ab"]))},
 }
-_LPIPS = {"lpips_alex": ("alex", True), "lpips_vgg": ("vgg", True), "lpips_vgg_unit": ("vgg", False)}
+_LPIPS: dict[Metric, tuple[str, bool]] = {
+    "lpips_alex": ("alex", True),
+    "lpips_vgg": ("vgg", True),
+    "lpips_vgg_unit": ("vgg", False),
+}
 
 
 def _extractor(asked: Evaluation, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:

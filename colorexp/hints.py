@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from colorexp import color
+from colorexp import color, paths
+from colorexp.config import hint_range
 
 Layout = Literal["free", "cells"]
 
@@ -33,15 +34,7 @@ class Amount(NamedTuple):
         Raises:
             ValueError: If `text` is none of these.
         """
-        if match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
-            percent = float(match[1])
-            if percent <= 100:
-                return cls(percent / 100, percent / 100, share=True)
-        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", text):
-            low, high = int(match[1]), int(match[2] or match[1])
-            if low <= high:
-                return cls(low, high, share=False)
-        raise ValueError(f"an amount of hints is '0.5%', '10' or '0-128', got {text!r}")
+        return cls(*hint_range(text))
 
     def draw(self, size: tuple[int, int], patch: int, rng: Generator) -> int:
         """The number of hints for a picture of `size` (H, W) with hints of side `patch`.
@@ -176,31 +169,46 @@ def write(path: Path, corners: Tensor) -> None:
 def read(path: Path) -> Hints:
     """Read a hint file: lines `row col`, `row col a b` or `row col #rrggbb`; empty lines and `# ` comments are skipped.
 
-    Of a `#rrggbb` colour only the chroma counts.
+    Of a `#rrggbb` colour only the chroma counts. The text is UTF-8, with or without a byte-order mark.
 
     Raises:
-        ValueError: If a line is malformed or some lines have colours and others none; file and line are named.
+        ValueError: If the file is no text in UTF-8, a line is malformed or holds a number that no picture has, or some lines have
+            colours and others none; file and line are named.
     """
+    name = paths.shown(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is no text in UTF-8: expected lines 'row col', 'row col a b' or 'row col #rrggbb'") from None
     corners: list[tuple[int, int]] = []
     tints: list[tuple[float, float]] = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("# "):
             continue
-        corner, tint = _parse_line(line, f"{path}, line {number}")
+        corner, tint = _parse_line(line, f"{name}, line {number}")
         corners.append(corner)
         tints.extend(tint)
         if tints and len(tints) != len(corners):
-            raise ValueError(f"{path}, line {number}: either every hint has a colour or none has")
+            raise ValueError(f"{name}, line {number}: either every hint has a colour or none has")
     positions = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
     return Hints(positions, torch.tensor(tints) if tints else None)
 
 
+_DIGITS = 9
+"""Of a row or column; longer ones are no pixel of any picture, and overflow in the end."""
+
+
 def _parse_line(line: str, where: str) -> tuple[tuple[int, int], list[tuple[float, float]]]:
-    number = r"[+-]?\d+(?:\.\d+)?"
-    match = re.fullmatch(rf"\s*(\d+)\s+(\d+)(?:\s+(?:({number})\s+({number})|#([0-9a-fA-F]{{6}})))?\s*", line)
+    number = r"[+-]?[0-9]+(?:\.[0-9]+)?"
+    match = re.fullmatch(rf"\s*([0-9]+)\s+([0-9]+)(?:\s+(?:({number})\s+({number})|#([0-9a-fA-F]{{6}})))?\s*", line)
+    told = line.strip() if len(line) <= 80 else f"{line.strip()[:80]}..."
     if not match:
-        raise ValueError(f"{where}: expected 'row col', 'row col a b' or 'row col #rrggbb', got {line.strip()!r}")
+        raise ValueError(f"{where}: expected 'row col', 'row col a b' or 'row col #rrggbb', got {told!r}")
     row, col, a, b, code = match.groups()
+    if max(len(row), len(col)) > _DIGITS:
+        raise ValueError(f"{where}: row and column have at most {_DIGITS} digits, got {told!r}")
+    if a is not None and max(abs(float(a)), abs(float(b))) > color.AB_LIMIT:
+        raise ValueError(f"{where}: a and b lie in -{color.AB_LIMIT:g}..{color.AB_LIMIT:g}, got {told!r}")
     corner = (int(row), int(col))
     if code:
         rgb = color.from_8bit(torch.tensor(list(bytes.fromhex(code)), dtype=torch.uint8))

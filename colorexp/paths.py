@@ -67,6 +67,12 @@ def resolve(out: str | Path) -> Path:
     return root() / out
 
 
+def shown(path: str | Path) -> str:
+    """A path as messages name it: relative to the project where it lies inside, else as it was given."""
+    path = Path(path)
+    return path.relative_to(root()).as_posix() if path.is_absolute() and path.is_relative_to(root()) else str(path)
+
+
 def scratch(key: str) -> Path:
     """Checkpoints and logs of a training in progress; git and DVC ignore it."""
     return root() / "scratch" / key

@@ -25,7 +25,7 @@ def data_hash(dataset: str) -> str:
     digest = hashlib.sha256()
     for name in ("manifest.parquet", "stats.json"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {dataset}`")
+            raise FileNotFoundError(f"{paths.shown(folder)} is not prepared; run `dvc repro` or `colorexp prepare {dataset}`")
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()[:12]
 

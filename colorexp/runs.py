@@ -83,15 +83,35 @@ def build_task(cfg: Run, *, steps_per_epoch: int = 1, statistics: Statistics | N
     """The network and the task of a run, initialised from its seed.
 
     Raises:
-        ValueError: If an option fits neither constructor, is missing, or has the wrong type.
+        ValueError: If an option fits neither constructor, is missing, has the wrong type or is refused by its constructor, or if
+            `monitor` is none of the task's validation means.
     """
     model_class, task_class = resolve(cfg.model, nn.Module), resolve(cfg.task, Colorizer)
     model_options, task_options = _route(cfg, model_class, task_class)
     setting = Setting(cfg.fitting, cfg.seed, steps_per_epoch, statistics)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(cfg.seed, "init"))
-        model = model_class(**model_options).to(memory_format=torch.channels_last)  # a quarter faster on the CPU
-        return task_class(model, setting, **task_options)
+        try:
+            model = model_class(**model_options).to(memory_format=torch.channels_last)  # a quarter faster on the CPU
+            task = task_class(model, setting, **task_options)
+        except ValueError as error:
+            raise ValueError(f"{_where(cfg)}: {error}") from error
+    _check_monitor(cfg, task)
+    return task
+
+
+def _where(cfg: Run) -> str:
+    return f"params.yaml: runs.{cfg.name.replace('/', '.')}"
+
+
+def _check_monitor(cfg: Run, task: Colorizer) -> None:
+    """The best epoch is chosen by a validation mean of the task; what has nothing to train has no epochs."""
+    offered = [f"val/{name}" for name in task.logged]
+    monitor = cfg.fitting.monitor
+    if monitor not in offered and any(p.requires_grad for p in task.model.parameters()):
+        close = difflib.get_close_matches(monitor.rpartition("/")[2], task.logged, n=1)
+        hint = f" (did you mean 'val/{close[0]}'?)" if close else ""
+        raise ValueError(f"{_where(cfg)}.monitor = {monitor!r}{hint}; this task offers {', '.join(offered)}")
 
 
 def resolve(dotted: str, kind: type) -> Any:  # noqa: ANN401  a class
@@ -113,7 +133,7 @@ def resolve(dotted: str, kind: type) -> Any:  # noqa: ANN401  a class
 def _route(cfg: Run, *classes: type) -> list[dict[str, Any]]:
     """Give every option to the constructors that know its name; the signature is the schema."""
     known = [_keywords(cls) for cls in classes]
-    where = f"params.yaml: runs.{cfg.name.replace('/', '.')}"
+    where = _where(cfg)
     for key in cfg.options:
         if not any(key in names for names in known):
             candidates = [name for names in known for name in names] + _config_keys()
@@ -253,7 +273,7 @@ def _fit(experiment: Experiment) -> pd.DataFrame:
         if not trainer.state.finished:
             raise RuntimeError(f"training {cfg.name} was interrupted; started again, it goes on from its last checkpoint")
         if rank_zero:
-            weights.load_strictly(experiment.task.model, weights.read(best), what=str(best))
+            weights.load_strictly(experiment.task.model, weights.read(best), what=paths.shown(best))
             _write_outputs(experiment, pd.DataFrame(history.rows), {"epoch": history.best_epoch, "value": history.best_value})
             _write_timings(experiment, clock.report())
             # outputs are written: a forced second run shall train, not load
@@ -285,7 +305,9 @@ def _alone(scratch: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"{scratch} is in use: another process trains this run (an orphan of a killed one?)") from None
+            raise RuntimeError(
+                f"{paths.shown(scratch)} is in use: another process trains this run (an orphan of a killed one?)"
+            ) from None
         # Lightning writes a temporary file and moves it: that is atomic only within one file system
         before, tempfile.tempdir = tempfile.tempdir, str(scratch)
         try:
@@ -377,12 +399,12 @@ def load(folder: Path, *, with_statistics: bool = False) -> tuple[Run, Colorizer
     """
     card = folder / CARD
     if not card.is_file():
-        raise FileNotFoundError(f"{folder} holds no trained run (no {CARD}); run `dvc repro` or `colorexp train`")
+        raise FileNotFoundError(f"{paths.shown(folder)} holds no trained run (no {CARD}); run `dvc repro` or `colorexp train`")
     info = json.loads(card.read_text())
     if info["status"] != "trained":
-        raise ValueError(f"{folder}: {info['reason']}")
+        raise ValueError(f"{paths.shown(folder)}: {info['reason']}")
     cfg = config.from_dict(info["config"])
     torch.set_num_threads(cfg.hardware.threads)
     task = build_task(cfg, statistics=training_statistics(cfg.data) if with_statistics else None)
-    weights.load_strictly(task.model, weights.read(folder / WEIGHTS), what=str(folder / WEIGHTS))
+    weights.load_strictly(task.model, weights.read(folder / WEIGHTS), what=paths.shown(folder / WEIGHTS))
     return cfg, task.eval()

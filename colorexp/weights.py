@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from colorexp import paths
+
 
 def save(module: nn.Module, path: Path) -> None:
     """Write a module's state as safetensors, under a temporary name first."""
@@ -29,18 +31,18 @@ def read(path: Path) -> dict[str, Tensor]:
         ValueError: If the file is damaged or holds something else than tensors.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
+        raise FileNotFoundError(f"no weights at {paths.shown(path)}")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            raise ValueError(f"{paths.shown(path)} is damaged: {error}") from error
     state = unpickle(path)
     for wrapper in ("state_dict", "model", "model_state_dict"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict")
+        raise ValueError(f"{paths.shown(path)} holds no state dict")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
@@ -53,7 +55,7 @@ def unpickle(path: Path) -> Any:  # noqa: ANN401  whatever plain values and tens
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle is a damaged programme: it can fail in any way
-        raise ValueError(f"{path} is damaged, or holds more than tensors and plain values: {error}") from error
+        raise ValueError(f"{paths.shown(path)} is damaged, or holds more than tensors and plain values: {error}") from error
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:

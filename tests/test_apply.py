@@ -1,5 +1,6 @@
 """A trained run on a picture of one's own: size and lightness are the picture's, hints are obeyed, bad input is refused."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -193,6 +194,37 @@ def test_a_malformed_hint_line_is_named(network: SimpleNamespace, tmp_path: Path
 def test_a_run_that_was_not_trained_is_named(network: SimpleNamespace, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="trans_unet holds no trained run"):
         colorize_file(save(picture(40, 40), tmp_path / "in.png"), tmp_path / "out.png", run="user_guided/trans_unet")
+
+
+def test_the_photographs_of_the_pipeline_stay_alone(network: SimpleNamespace) -> None:
+    """DVC removes or refuses what else lies in data/bundled."""
+    bundled = paths.bundled()
+    bundled.mkdir(parents=True, exist_ok=True)
+    source = save(picture(40, 40), paths.root() / "data" / "mine.png")
+    for target in (bundled / "out.png", bundled / "new" / "out.png", Path("data/../data/bundled/out.png")):
+        with pytest.raises(ValueError, match=r"out\.png would lie in data/bundled, which the pipeline manages; name another place"):
+            colorize_file(source, target, run=MAIN)
+    assert not list(bundled.rglob("out.png"))
+    colorize_file(source, bundled.parent / "out.png", run=MAIN)
+
+
+def test_a_result_is_written_over_whole_or_not_at_all(
+    network: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = save(picture(40, 40), tmp_path / "in.png"), tmp_path / "out.png"
+    target.write_bytes(b"older")
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            colorize_file(source, target, run=MAIN)
+    assert target.read_bytes() == b"older"
+    colorize_file(source, target, run=MAIN)
+    assert Image.open(target).size == (40, 40)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.png", "out.png"]
 
 
 def test_a_larger_working_size_changes_chroma_alone(network: SimpleNamespace) -> None:

@@ -225,6 +225,21 @@ def test_a_bad_hint_is_one_line(here: Path, picture: Path, tmp_path: Path) -> No
     assert f"{tmp_path / 'hints.txt'}: the hint at row 90, column 4 lies outside the picture" in message
 
 
+def test_paths_inside_the_project_are_told_from_its_root(here: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "scratch").mkdir(exist_ok=True)
+    monkeypatch.chdir(here / "scratch")
+    (here / "scratch" / "bad.png").write_text("no picture")
+    told = {
+        "scratch/bad.png: not a picture": ("colorize", here / "scratch" / "bad.png"),
+        "error: scratch/none.txt: No such file": ("colorize", picture, "--hints", here / "scratch" / "none.txt"),
+        "error: artifacts/runs/user_guided/spread holds no trained run": ("evaluate", "user_guided/spread"),
+    }
+    for message, command in told.items():
+        shown = refused(call(*command))
+        assert message in shown
+        assert str(here) not in shown
+
+
 def test_the_picture_itself_is_never_written_over(here: Path, picture: Path) -> None:
     before = picture.read_bytes()
     assert "is the picture itself" in refused(call("colorize", picture, "--out", picture))
@@ -234,6 +249,24 @@ def test_the_picture_itself_is_never_written_over(here: Path, picture: Path) -> 
 @pytest.mark.parametrize("name", ["result.jpg", "result", "."])
 def test_the_result_is_a_png(here: Path, picture: Path, name: str) -> None:
     assert "must be the name of a PNG file" in refused(call("colorize", picture, "--out", name))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("    monitor: val/loss\n", "    monitor: val/los\n", ".monitor = 'val/los' (did you mean 'val/loss'?); this task offers"),
+        ("    bins: 32\n", "    bins: 1\n", "params.yaml: runs.user_guided.simple_unet: bins must be None or at least 2, got 1"),
+        ("    test: 200\n", "    test: 0\n", "params.yaml: datasets.scenes.test must be a number of scenes, at least 1, got 0"),
+        ("photos: {size: 64}", "photos: {sice: 64}", "params.yaml: datasets.photos has the unknown key 'sice'"),
+        ("{repeats: 1}", "{repeats: 0}", "params.yaml: profiles.smoke.efficiency.repeats = 0: "),
+        ("exhibit_run: paper", "exhibit_run: both", "exhibits.user_guided.exhibit_run must be 'paper' or 'released', got 'both'"),
+    ],
+)
+def test_check_names_a_bad_value_of_any_profile(project: Path, old: str, new: str, message: str) -> None:
+    text = (project / "params.yaml").read_text()
+    assert text.count(old) == 1
+    (project / "params.yaml").write_text(text.replace(old, new))
+    assert message in refused(call("check"))
 
 
 def test_a_misspelt_key_is_one_line(project: Path) -> None:

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +23,7 @@ SMALL_PARAMS = """\
 profile: cpu
 seed: 7
 datasets:
-  scenes: {source: scenes, root: colorexp/data/scenes, in: [smoke, cpu]}
+  scenes: {source: scenes, root: colorexp/data/scenes, in: [smoke, cpu, gpu], train: 9, val: 3, test: 5}
   photos: {source: bundled, root: data/bundled, in: [cpu]}
 shared:
   common: &common
@@ -186,7 +188,19 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         # the file
         ("profile: cpu\n", "", r"params\.yaml lacks profile"),
         ("seed: 7\n", "", r"params\.yaml lacks seed"),
-        ("seed: 7", "seed: a lot", r"params\.yaml: seed must be a whole number, got 'a lot'"),
+        ("seed: 7", "seed: a lot", r"params\.yaml: seed must be a whole number in 0\.\.4294967295, got 'a lot'"),
+        ("seed: 7", "seed: -1", r"params\.yaml: seed must be a whole number in 0\.\.4294967295, got -1"),
+        ("seed: 7", "seed: 4294967296", r"params\.yaml: seed must be a whole number in 0\.\.4294967295, got 4294967296"),
+        ("seed: 7", "seed: true", r"params\.yaml: seed must be a whole number in 0\.\.4294967295, got True"),
+        ("{scenes: {size: 64}}", "{scnes: {size: 64}}", r"profiles\.smoke\.datasets has the unknown key 'scnes'.*'scenes'"),
+        ("{scenes: {size: 64}}", "scenes", r"params\.yaml: profiles\.smoke\.datasets must be a mapping, got 'scenes'"),
+        ("{exhibit_run: paper}", "{exhibit_run: paper}\n  papre: {}", r"exhibits has the unknown key 'papre'.*'paper'"),
+        ("  gpu: {datasets: {}, paper: {}}", "  gup: {datasets: {}}", r"profiles has the unknown key 'gup'.*'gpu'"),
+        (
+            "      <<: *common\n      parent: first\n      size: 32\n",
+            "",
+            r"params\.yaml: runs\.paper\.second must be a mapping, got None",
+        ),
         ("profile: cpu\n", "profile: cup\n", r"params\.yaml: profile is 'cup'; choose one of smoke, cpu, gpu, paper"),
         ("exhibits:", "exibits:", r"params\.yaml has the unknown key 'exibits' \(did you mean 'exhibits'\?\)"),
         ("      size: 32\n", "      size: 32\n      size: 33\n", r"params\.yaml is not valid YAML: (?s:.*)duplicate key \"size\""),
@@ -213,9 +227,41 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         ("train_view: crop", "train_view: corp", r"runs\.paper\.first\.train_view = 'corp': .*'whole', 'squash', 'crop'"),
         ("in: [cpu, gpu]", "in: [cpu, gup]", r"runs\.paper\.first\.in\.1 = 'gup': .*'smoke', 'cpu', 'gpu'"),
         ("{scenes: 1}", "{scenes: 0}", r"runs\.paper\.first\.train_on\.scenes = 0: "),
-        ("{scenes: 1}", "{scnes: 1}", r"runs\.paper\.first uses the dataset 'scnes', which is not among scenes, photos"),
-        ("validate_on: scenes", "validate_on: cats", r"runs\.paper\.first uses the dataset 'cats'"),
-        ("evaluate_on: [scenes]", "evaluate_on: [scenes, dogs]", r"runs\.paper\.first uses the dataset 'dogs'"),
+        (
+            "{scenes: 1}",
+            "{scnes: 1}",
+            r"runs\.paper\.first\.train_on names the dataset 'scnes' \(did you mean 'scenes'\?\); datasets",
+        ),
+        ("{scenes: 1}", "{}", r"runs\.paper\.first\.train_on = \{\}: .*at least 1 item"),
+        ("validate_on: scenes", "validate_on: cats", r"first\.validate_on names the dataset 'cats'; datasets are: scenes, photos"),
+        ("evaluate_on: [scenes]", "evaluate_on: [scenes, dogs]", r"runs\.paper\.first\.evaluate_on names the dataset 'dogs'"),
+        ("evaluate_on: [scenes]", "evaluate_on: []", r"first\.evaluate_on = \[\]: .*at least 1 item"),
+        ("evaluate_on: [scenes]", "evaluate_on: [scenes, scenes]", r"first\.evaluate_on = .*'scenes' stands there twice"),
+        ("    batch: 8\n", "    batch: 8\n    hint_files: {senes: x}\n", r"first\.hint_files names the dataset 'senes'.*'scenes'"),
+        (
+            "evaluate_on: [scenes]",
+            "evaluate_on: [scenes, photos]",
+            r"first\.evaluate_on names the dataset 'photos', which the profile gpu does not hold",
+        ),
+        ("batch: 8", "batch: 8\n    accumulate: 3", r"first\.batch = 8 cannot be cut into 3 parts"),
+        ("batch: 8", "batch: 8\n    hint_patch: 33", r"second\.hint_patch = 33: pictures of 32 pixels hold no such hint"),
+        ("batch: 8", "batch: 8\n    betas: [0.9, 1.0]", r"first\.betas\.1 = 1\.0: .*less than 1"),
+        ("lr: 1e-2", "lr: .inf", r"first\.lr = inf: .*finite"),
+        ("      size: 32\n", "      size: 32\n      seed: -3\n", r"runs\.paper\.second\.seed = -3: .*greater than or equal to 0"),
+        (
+            "batch: 8",
+            'batch: 8\n    hints: "5-0"',
+            r"params\.yaml: runs\.paper\.first\.hints = '5-0': an amount of hints is '0\.5%', '10' or",
+        ),
+        ("batch: 8", "batch: 8\n    hints: 10", r"first\.hints = 10: .*string"),
+        ("batch: 8", 'batch: 8\n    protocols: ["0", ten]', r"runs\.paper\.first\.protocols\.1 = 'ten': an amount of hints is"),
+        ("batch: 8", "batch: 8\n    protocols: []", r"runs\.paper\.first\.protocols = \[\]: .*at least 1 item"),
+        ("batch: 8", 'batch: 8\n    protocols: ["0", "0"]', r"first\.protocols = .*'0' stands there twice"),
+        (
+            "batch: 8",
+            "batch: 8\n    metrics: [psnr, pnsr]",
+            r"runs\.paper\.first\.metrics\.1 = 'pnsr': .*'ssim', .*'lpips_alex'.* \(did you mean 'psnr'\?\)",
+        ),
         ("parent: first", "parent: frist", r"no run 'paper/frist' in params\.yaml \(did you mean 'paper/first'\?\)"),
         # a profile
         ("      width: 4\n", "      wdith: 4\n", r"profiles\.cpu\.paper has the unknown key 'wdith' \(did you mean 'width'\?\)"),
@@ -231,13 +277,43 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         ("{source: bundled, ", "{", r"params\.yaml: datasets\.photos lacks source"),
         ("source: bundled", "source: web", r"datasets\.photos\.source = 'web': .*'bundled', 'scenes'"),
         ("{source: bundled", "{val: 1.5, source: bundled", r"datasets\.photos\.val"),
-        ("in: [smoke, cpu]", "in: [smoke, cpu], size: big", r"datasets\.scenes\.size = 'big': .*integer"),
+        ("val: 3", "val: 0", r"datasets\.scenes\.val must be a number of scenes, at least 1, got 0"),
+        ("test: 5", "test: 0.5", r"datasets\.scenes\.test must be a number of scenes, at least 1, got 0\.5"),
+        ("train: 9, ", "", r"datasets\.scenes\.train must be a number of scenes, at least 1, got None"),
+        ("source: bundled", "source: folder, val: 0.6, test: 0.6", r"datasets\.photos\.val \+ test = 1\.2: together at most 1"),
+        ("source: bundled", "source: folder, val: 50", r"datasets\.photos\.val must be a share in 0\.\.1 for a folder, got 50"),
+        ("source: bundled", "source: bundled, seed: -1", r"datasets\.photos\.seed = -1: "),
+        ("in: [smoke, cpu, gpu]", "in: [smoke, cpu, gpu], size: big", r"datasets\.scenes\.size = 'big': .*integer"),
     ],
 )
 def test_what_is_wrong_is_named(write: Write, old: str, new: str, message: str) -> None:
     write((old, new))
     with pytest.raises(ValueError, match=message):
         everything()
+
+
+@pytest.mark.parametrize("profile", config.PROFILES)
+def test_a_dataset_that_the_profile_lacks_is_refused_only_where_the_run_belongs(write: Write, profile: str) -> None:
+    write(("in: [smoke, cpu, gpu]", "in: [cpu]"))
+    if profile == "gpu":
+        with pytest.raises(ValueError, match="'scenes', which the profile gpu does not hold; it holds: none"):
+            config.load("paper/first", profile=profile)
+    else:
+        assert config.load("paper/first", profile=profile).present == (profile == "cpu")
+
+
+def test_a_file_saved_on_windows_is_read(write: Write, tmp_path: Path) -> None:
+    write()
+    file = tmp_path / "params.yaml"
+    before = config.load("paper/second")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert config.load("paper/second") == before
+
+
+def test_a_file_that_is_no_text_is_refused(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"profile: \xff\xfe")
+    with pytest.raises(ValueError, match=r"params\.yaml is no text in UTF-8"):
+        config.read()
 
 
 def test_a_file_that_is_no_mapping_is_refused(write: Write, tmp_path: Path) -> None:
@@ -264,7 +340,7 @@ def test_every_wrong_key_is_named_at_once(write: Write) -> None:
             lambda: config.load("paper/first", profile="gup"),
             r"no profile 'gup' in params\.yaml; choose one of smoke, cpu, gpu, paper",
         ),
-        (lambda: config.dataset("scnes"), r"no dataset 'scnes' in params\.yaml; datasets are: scenes, photos"),
+        (lambda: config.dataset("scnes"), r"no dataset 'scnes' in params\.yaml \(did you mean 'scenes'\?\); datasets"),
         (lambda: config.exhibit_run("disco"), r"exhibits\.disco\.exhibit_run must be 'paper' or 'released'"),
         (lambda: config.use_profile("gup"), r"no profile 'gup'; choose one of smoke, cpu, gpu, paper"),
     ],
@@ -273,6 +349,20 @@ def test_what_does_not_exist_is_named(write: Write, ask: Callable[[], Any], mess
     write()
     with pytest.raises(ValueError, match=message):
         ask()
+
+
+def test_what_a_profile_changes_of_one_run_alone(write: Write) -> None:
+    write()
+    assert config.singled_out("paper/second") == {"epochs": 2, "lr": 0.5}
+    assert config.singled_out("paper/first") == {}
+    write(("second: {epochs: 2, lr: 0.5}", "second: {epochs: 2, size: 32}"))
+    assert config.singled_out("paper/second") == {"epochs": 2}
+
+
+def test_the_parameters_are_read_without_torch() -> None:
+    code = "import sys\nfrom colorexp import config\nconfig.load('user_guided/res_unet')\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {"torch", "numpy", "pandas"} & set(done.stdout.split()) == set()
 
 
 # Switching the profile

@@ -86,9 +86,9 @@ def test_missing_and_altered_photographs_are_all_named(photographs: Path, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "0" * 64}, r"coffee\.png is altered"),
-        ({"path": "data/tea.png"}, r"lack coffee\.png \(skimage/data/tea\.png\)"),
-        ({"package": "no_such_package"}, r"lack coffee\.png \(no_such_package/data/coffee\.png\)"),
+        ({"sha256": "0" * 64}, r"scikit-image \d+\.\d+\S* has another coffee\.png: sha256 cc02f8ca188b, not 000000000000\."),
+        ({"path": "data/tea.png"}, r"scikit-image \d+\.\d+\S* lacks coffee\.png \(skimage/data/tea\.png\)"),
+        ({"package": "no_such_package"}, r"no_such_package \(not installed\) lacks coffee\.png"),
     ],
     ids=["another version", "another place", "package not installed"],
 )
@@ -100,3 +100,5 @@ def test_a_package_without_the_photograph_is_named(
     with pytest.raises(ValueError, match=message) as caught:
         fetch.fetch(tmp_path / "photos")
     assert "chelsea" not in str(caught.value)
+    assert "`pip install -r requirements.lock`, as `make install` does" in str(caught.value)
+    assert not (tmp_path / "photos").exists()

@@ -38,6 +38,11 @@ def draw(amount: str, *, size: tuple[int, int] = (64, 48), patch: int = 3, layou
         (" 10", None),
         ("ten", None),
         ("10\n", None),
+        ("1000000", Amount(1e6, 1e6, share=False)),
+        ("1000001", None),
+        ("9" * 5000, None),
+        ("0-" + "9" * 30, None),
+        ("٣", None),
     ],
 )
 def test_amounts_are_read_or_refused(text: str, amount: Amount | None) -> None:
@@ -248,3 +253,37 @@ def test_a_malformed_line_is_named_with_its_file(tmp_path: Path, text: str, line
     path.write_text(text)
     with pytest.raises(ValueError, match=f"hints.txt, line {line}:"):
         hints.read(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbf3 4 #c83c1e\r\n# the sky \xc3\xa4\r\n5 6 1.5 -2\r\n", b"3 4 #c83c1e\r\n\r\n5 6 1.5 -2"]
+)
+def test_files_saved_on_windows_are_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hints.txt").write_bytes(content)
+    read = hints.read(tmp_path / "hints.txt")
+    assert read.corners.tolist() == [[3, 4], [5, 6]]
+    assert read.ab[1].tolist() == [1.5, -2]
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00\xff", "1 2 #336699\n".encode("utf-16")])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "hints.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"hints\.txt is no text in UTF-8: expected lines 'row col'"):
+        hints.read(tmp_path / "hints.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("9" * 5000 + " 3", "row and column have at most 9 digits, got '9"),
+        ("3 1234567890 1 2", "row and column have at most 9 digits, got '3 1234567890 1 2'"),
+        ("3 4 " + "9" * 5000 + " 1", r"a and b lie in -128\.\.128, got '3 4 9"),
+        ("3 4 1 -128.5", r"a and b lie in -128\.\.128, got '3 4 1 -128\.5'"),
+        ("x" * 100_000, "expected 'row col'"),
+    ],
+)
+def test_absurd_numbers_are_refused_in_a_short_line(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "hints.txt").write_text(f"1 2 3 4\n{line}\n")
+    with pytest.raises(ValueError, match=rf"hints\.txt, line 2: {message}") as caught:
+        hints.read(tmp_path / "hints.txt")
+    assert len(str(caught.value)) < 400

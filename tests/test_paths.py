@@ -18,6 +18,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_messages_name_paths_as_the_user_does(here: Path) -> None:
+    assert paths.shown(here / "data" / "a.png") == "data/a.png"
+    assert paths.shown("data/a.png") == "data/a.png"
+    assert paths.shown("/elsewhere/a.png") == "/elsewhere/a.png"
+    assert paths.shown(here.parent / f"{here.name}2") == str(here.parent / f"{here.name}2")
+
+
 def test_the_project_is_found_from_any_of_its_folders(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert paths.root() == here
     (here / "notebooks" / "dvc.yaml").touch()

@@ -137,8 +137,12 @@ def test_the_kept_epoch_is_the_best_by_what_is_monitored(prepared: Path, monitor
 
 
 def test_an_unknown_monitor_is_named_with_what_there_is(prepared: Path) -> None:
-    with pytest.raises(ValueError, match=r"monitor = 'val/psnr'; this task offers val/loss, val/accuracy"):
-        train(quick(MAIN, monitor="val/psnr"))
+    """Before the first epoch: a misspelling must not cost a training."""
+    with pytest.raises(ValueError, match=r"res_unet\.monitor = 'val/psnr'; this task offers val/loss, val/accuracy"):
+        runs.build(quick(MAIN, monitor="val/psnr"))
+    with pytest.raises(ValueError, match=r"monitor = 'val/acuracy' \(did you mean 'val/accuracy'\?\)"):
+        runs.build_task(quick(MAIN, monitor="val/acuracy"))
+    runs.build_task(quick("user_guided/spread", monitor="val/accuracy"))  # has nothing to train
 
 
 def test_a_summary_says_what_will_be_trained(trained: SimpleNamespace) -> None:
@@ -360,6 +364,8 @@ def test_damaged_weights_are_named(trained: SimpleNamespace, tmp_path: Path) -> 
         ({"last": "3"}, r"runs\.user_guided\.res_unet\.last = '3': .*integer"),
         ({"last": 3.5}, r"res_unet\.last = 3\.5"),
         ({"downsample": "mean"}, r"res_unet\.downsample = 'mean': .*'max' or 'strided'"),
+        ({"bins": 1}, r"params\.yaml: runs\.user_guided\.res_unet: bins must be None or at least 2, got 1"),
+        ({"bins": 0}, r"res_unet: bins must be None or at least 2, got 0"),
         ({"class_weight_power": 2.0}, r"class_weight_power must be in \[0, 1\], got 2\.0"),
         ({"model": "colorexp.models.unet:ResNet"}, r"'colorexp\.models\.unet:ResNet' names no class"),
         ({"model": "colorexp.models.vnet:ResUNet"}, r"'colorexp\.models\.vnet:ResUNet' names no class"),

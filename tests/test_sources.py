@@ -223,5 +223,5 @@ def test_scenes_are_numbered_within_their_split(project: Path) -> None:
 
 
 def test_scenes_need_numbers(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"datasets\.mine\.val must be a number of scenes, got 0\.1"):
+    with pytest.raises(ValueError, match=r"datasets\.mine\.val must be a number of scenes, at least 1, got 0\.1"):
         listing(dataset(source="scenes", root="colorexp/data/scenes", train=2))

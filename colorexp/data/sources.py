@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from colorexp import paths, seeding
+from colorexp import config, paths, seeding
 from colorexp.config import Dataset
 from colorexp.data import fetch
 from colorexp.data.images import NOT_OPENED, SUFFIXES
@@ -41,6 +41,7 @@ def listing(cfg: Dataset) -> Listing:
         ValueError: If a bundled photograph is missing or altered, a folder holds no picture, or a split names missing ones.
         FileNotFoundError: If the folder does not exist.
     """
+    config.check_splits(cfg)
     return _SOURCES[cfg.source](cfg)
 
 
@@ -55,8 +56,7 @@ def _scenes(cfg: Dataset) -> Listing:
     counts = {"train": cfg.train, "val": cfg.val, "test": cfg.test}
     items = []
     for split, count in counts.items():
-        if not isinstance(count, int):
-            raise ValueError(f"params.yaml: datasets.{cfg.name}.{split} must be a number of scenes, got {count!r}")
+        assert isinstance(count, int)
         items += [Item(f"{split}-{i:05d}", split, None, i, f"{split}-{i:05d}") for i in range(count)]
     return Listing(items, [])
 
@@ -72,9 +72,6 @@ def _folder(cfg: Dataset) -> Listing:
     files, skipped = _walk(root)
     if not files:
         raise ValueError(f"no pictures in {cfg.root} (looked for {', '.join(sorted(SUFFIXES))})")
-    for split, share in {"test": cfg.test, "val": cfg.val}.items():
-        if share > 1:
-            raise ValueError(f"params.yaml: datasets.{cfg.name}.{split} must be a share in 0..1 for a folder, got {share}")
     names = frozenset(files)
     stems = Counter(name.rsplit(".", 1)[0] for name in files)
     split_of = _by_name(cfg, root, files) if cfg.splits else _by_hash(cfg)

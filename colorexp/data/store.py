@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from colorexp import color
+from colorexp import color, paths
 
 MAPS = ("instance_map", "class_map", "mode_map")
 SPLITS = ("train", "val", "test")
@@ -86,7 +86,7 @@ class Shards(Sequence[Record]):
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         if not (folder / "manifest.parquet").is_file():
-            raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
+            raise FileNotFoundError(f"{paths.shown(folder)} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
         self._files = sorted(folder.glob(f"{split}-*.arrow"))
 
     @classmethod
@@ -137,7 +137,7 @@ def manifest(folder: Path) -> pd.DataFrame:
     """
     path = folder / "manifest.parquet"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
+        raise FileNotFoundError(f"{paths.shown(folder)} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
     return pd.read_parquet(path)
 
 
@@ -191,7 +191,7 @@ def statistics(folder: Path, near_gray_filter: str) -> Statistics:
     """
     path = folder / "stats.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
+        raise FileNotFoundError(f"{paths.shown(folder)} is not prepared; run `dvc repro` or `colorexp prepare {folder.name}`")
     raw = json.loads(path.read_text())[near_gray_filter]
     a_counts, b_counts = (torch.tensor(raw[key], dtype=torch.int64) for key in ("a_counts", "b_counts"))
     return Statistics(raw["images"], raw["pixels"], a_counts, b_counts, torch.tensor(raw["prior"], dtype=torch.float64))

@@ -35,6 +35,8 @@ class UNet(nn.Module):
         super().__init__()
         if len(channels) != 4 or min(channels) < 1:
             raise ValueError(f"channels must be four positive widths, got {tuple(channels)}")
+        if bins is not None and bins < 2:
+            raise ValueError(f"bins must be None or at least 2, got {bins}")
         self.multiple = 2 ** len(channels)
         self.encoder = nn.ModuleList()
         self.bottleneck = bottleneck

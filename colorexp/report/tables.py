@@ -154,11 +154,7 @@ def trained(run: str, metric: str, *, labels: Mapping[str, str], published: floa
 
 def reduced(run: str) -> str:
     """What the profile changes of this run alone, as a note: it then competes on other terms than its neighbours."""
-    paper, _, name = run.partition("/")
-    params = config.read()
-    own = (params["profiles"][params["profile"]].get(paper) or {}).get(name)
-    changes = own.items() if isinstance(own, dict) else ()
-    return ", ".join(f"{key} {value}" for key, value in changes if params["runs"][paper][name].get(key) != value)
+    return ", ".join(f"{key} {value}" for key, value in config.singled_out(run).items())
 
 
 def comparison(cells: Iterable[Cell]) -> pd.DataFrame:

@@ -48,8 +48,6 @@ class History(Callback):
         assert isinstance(pl_module, Colorizer)
         self._val = pl_module.averages("val")
         pl_module.log_dict(self._val)
-        if self.fitting.monitor not in self._val:
-            raise ValueError(f"params.yaml: monitor = {self.fitting.monitor!r}; this task offers {', '.join(self._val)}")
         value = self._val[self.fitting.monitor]
         sign = 1 if self.fitting.monitor_mode == "max" else -1
         if self.best_value is None or sign * value > sign * self.best_value:
