@@ -264,7 +264,7 @@ def _fit(experiment: Experiment) -> pd.DataFrame:
             enable_checkpointing=True,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            log_every_n_steps=10,
+            log_every_n_steps=1,  # nothing is logged by step; a longer interval than the epoch makes Lightning warn
         )
         try:
             trainer.fit(experiment.task, datamodule=experiment.data, ckpt_path=last if last.exists() else None, weights_only=True)

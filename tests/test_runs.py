@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
@@ -149,6 +150,13 @@ def test_a_summary_says_what_will_be_trained(trained: SimpleNamespace) -> None:
     shown = runs.build(trained.cfg, out="unused").summary()[MAIN]
     assert shown["model"] == "ResUNet"
     assert shown["optimiser steps"] == 8
+
+
+def test_a_tiny_training_warns_of_nothing(prepared: Path) -> None:
+    """Advice to raise a logging interval or a number of workers is noise where an epoch has two steps."""
+    with warnings.catch_warnings(record=True) as heard:
+        train(quick(MAIN))
+    assert [str(warning.message) for warning in heard] == []
 
 
 def test_a_baseline_without_parameters_is_written_at_once(prepared: Path) -> None:
