@@ -1,5 +1,6 @@
 """Tables say what is published, what was measured, and from where; pages show them and compute nothing."""
 
+import html
 import json
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
+from tiny import ROOT
 
 from colorexp import absent, config, paths, report
 from colorexp.report import pages, tables
@@ -162,7 +165,17 @@ def test_the_page_shows_tables_and_figures_and_loads_nothing(two_runs: Path) -> 
     assert "Table 1" in page
     assert "figures/user_guided_figure2.png" in page
     assert "&lt;b&gt;" in page
+    for stem in ("user_guided_table1", "user_guided_figure2"):
+        assert html.escape(pages.CAPTIONS[stem]) in page
+    assert html.escape(pages.CAPTIONS["user_guided_claims"]) not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_every_exhibit_has_a_caption() -> None:
+    stages = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+    plots = [path for stage in stages.values() for plot in stage.get("plots", []) for path in plot]
+    assert {Path(path).stem for path in plots} == pages.CAPTIONS.keys()
+    assert all(caption.endswith(".") for caption in pages.CAPTIONS.values())
 
 
 def test_figures_have_stable_bytes(project: Path) -> None:

@@ -14,6 +14,18 @@ PAPERS = {
     "user_guided": "User Guided Image Colorization",
     "disco": "DISCO: Disentangled Image Colorization via Global Anchors",
 }
+CAPTIONS = {
+    "user_guided_figure2": "Accuracy and loss by epoch, training on the left and validation on the right.",
+    "user_guided_figure3": "Test photographs and scenes: hints on gray, ground truth, predictions, hints spread without a network.",
+    "user_guided_table1": "Accuracy and loss of the three networks, in training and on test pictures.",
+    "user_guided_table2": "What hints are worth: given, never seen in training, withheld at the test, spread without a network.",
+    "user_guided_claims": "Claims as differences over the same scenes, first minus second; held where the interval is above 0.",
+    "user_guided_object_size": "Accuracy inside the objects of scenes, by share of the picture: small < 1.5%, medium < 4%.",
+    "user_guided_quality": "Every run's coloured test pictures, by the measures of the paper and by those that it does not print.",
+    "efficiency": "Networks at the papers' sizes: parameters, billions of multiply-adds, latency of one picture.",
+    "foundation": "What the project promises of its own machinery, and what was measured.",
+}
+"""One sentence for every exhibit, by the stem of its file."""
 _STYLE = """
 :root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ccc; --paper: #fff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #ddd; --soft: #999; --line: #444; --paper: #161616; } }
@@ -22,7 +34,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.5rem 0 .4rem }
 .scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td.number { text-align: right } img { max-width: 100%; background: #fff } p.soft { color: var(--soft) }
+td.number { text-align: right } p { margin: .4rem 0 } img { max-width: 100%; background: #fff } p.soft { color: var(--soft) }
 """
 
 
@@ -54,7 +66,8 @@ def page(reports: Path) -> str:
     for paper in config.papers():
         parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
         for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
-            parts.append(f"<h3>{_title(figure.stem)}</h3><img src='figures/{figure.name}' alt='{_title(figure.stem)}'>")
+            title = _title(figure.stem)
+            parts.append(f"<h3>{title}</h3>{_caption(figure.stem)}<img src='figures/{figure.name}' alt='{title}'>")
         parts += [_section(table) for table in sorted((reports / "tables").glob(f"{paper}_*.csv"), key=_exhibits_first)]
     parts.append("<h2 id='efficiency'>What it costs</h2>")
     parts += [_section(table) for table in sorted((reports / "timings").glob("*.csv"))]
@@ -89,7 +102,11 @@ def _section(path: Path) -> str:
     header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
     shown = f"<div class='scroll'><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
     link = f"{path.parent.name}/{path.name}"
-    return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{shown}{note}"
+    return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{_caption(path.stem)}{shown}{note}"
+
+
+def _caption(stem: str) -> str:
+    return f"<p>{html.escape(CAPTIONS[stem])}</p>" if stem in CAPTIONS else ""
 
 
 def _exhibits_first(path: Path) -> tuple[bool, str]:
