@@ -96,9 +96,19 @@ def chroma(ab: Tensor) -> Tensor:
     return _length(ab).flatten(1).mean(1)
 
 
-def ab_error(ab: Tensor, target: Tensor) -> Tensor:
-    """Mean Euclidean distance between chroma (B, 2, H, W), in ab units. Shape (B,)."""
-    return _length(ab - target).flatten(1).mean(1)
+def ab_error(ab: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    """Mean Euclidean distance between chroma (B, 2, H, W), in ab units.
+
+    Args:
+        ab: Predicted chroma.
+        target: True chroma.
+        mask: Pixels that count, True = counts; all of them if None. Shape (B, H, W).
+
+    Returns:
+        Shape (B,); NaN where no pixel counts.
+    """
+    error = _length(ab - target).flatten(1)
+    return error.mean(1) if mask is None else (error * mask.flatten(1)).sum(1) / mask.flatten(1).sum(1)
 
 
 def accuracy(index: Tensor, target: Tensor, *, mask: Tensor | None = None) -> Tensor:

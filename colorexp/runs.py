@@ -74,8 +74,12 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
     data = ColorizationData(data=cfg.data, hinting=cfg.hinting, fitting=cfg.fitting, hardware=cfg.hardware, seed=cfg.seed)
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
     if cfg.init.endswith(WEIGHTS):
-        start = paths.root() / cfg.init
-        weights.load_strictly(task.model, weights.read(start), what=cfg.init)
+        state = weights.read(paths.root() / cfg.init)
+        begin = getattr(task.model, "start_from", None)  # of a network that varies another one
+        if begin:
+            begin(state)
+        else:
+            weights.load_strictly(task.model, state, what=cfg.init)
     return Experiment(cfg, paths.root() / out if out else paths.run(cfg.name), task, data)
 
 

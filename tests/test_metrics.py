@@ -182,6 +182,18 @@ def looped_accuracy(index: Tensor, target: Tensor) -> list[float]:
     return [sum(i == t for i, t in zip(*pair, strict=True)) / len(pair[0]) for pair in pairs]
 
 
+def test_ab_error_of_a_part_counts_only_that_part() -> None:
+    ab = torch.zeros(2, 2, 4, 4)
+    target = ab.clone()
+    target[:, 0, :2], target[:, 1, :2], target[:, 0, 2:] = 3.0, 4.0, 1.0
+    upper = torch.zeros(2, 4, 4, dtype=torch.bool)
+    upper[0, :2] = True
+    assert metrics.ab_error(ab, target, mask=upper)[0] == 5
+    assert metrics.ab_error(ab, target, mask=~upper)[0] == 1
+    assert metrics.ab_error(ab, target, mask=upper)[1].isnan()
+    assert torch.equal(metrics.ab_error(ab, target, mask=torch.ones_like(upper)), metrics.ab_error(ab, target))
+
+
 def test_accuracy_counts_matching_classes() -> None:
     index, target = classes(3, 2, 6, 5, bins=3), classes(3, 2, 6, 5, bins=3, seed=1)
     assert metrics.accuracy(index, target).tolist() == pytest.approx(looped_accuracy(index, target))

@@ -139,7 +139,9 @@ def test_the_kept_epoch_is_the_best_by_what_is_monitored(prepared: Path, monitor
 
 def test_an_unknown_monitor_is_named_with_what_there_is(prepared: Path) -> None:
     """Before the first epoch: a misspelling must not cost a training."""
-    with pytest.raises(ValueError, match=r"res_unet\.monitor = 'val/psnr'; this task offers val/loss, val/accuracy"):
+    with pytest.raises(
+        ValueError, match=r"res_unet\.monitor = 'val/psnr'; this task offers val/loss, val/cross_entropy, val/accuracy"
+    ):
         runs.build(quick(MAIN, monitor="val/psnr"))
     with pytest.raises(ValueError, match=r"monitor = 'val/acuracy' \(did you mean 'val/accuracy'\?\)"):
         runs.build_task(quick(MAIN, monitor="val/acuracy"))
