@@ -1,0 +1,362 @@
+"""DynamicViT, AdaViT and A-ViT on iColoriT: what is removed leaves no trace, is not computed, and is counted as such."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from colorexp.models.pruned_vit import DynamicViT
+from colorexp.models.pruned_vit.body import Body, among, hiding
+from colorexp.models.vit import IColoriT
+
+SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 4, "heads": 3}
+METHODS: list[type[Body]] = [DynamicViT]
+PERMANENT: list[type[Body]] = [DynamicViT]
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 1, height: int = 32, width: int = 32, *, seed: int = 0) -> Tensor:
+    x = torch.rand(count, 4, height, width, generator=rng(seed)) - 0.5
+    hinted = (torch.rand(count, 1, height, width, generator=rng(seed + 1)) < 0.1).float()
+    return torch.cat([x[:, :1], x[:, 1:3] * hinted, hinted], 1)
+
+
+def built(family: Callable[..., nn.Module], **options) -> nn.Module:
+    """A network from a seed whose biases, norms and tables are no special values."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = family(**{**SMALL, **options}).eval()
+        for parameter in network.parameters():
+            if parameter.ndim == 1 or parameter.std() < 0.1:
+                parameter.data += 0.2 * torch.randn_like(parameter)
+    return network
+
+
+def drawn(network: Body, count: int, size: tuple[int, int] = (32, 32), *, seed: int = 5) -> tuple[Tensor, ...]:
+    draws = [network.draw(size, rng(100 * seed + i)) for i in range(count)]
+    return type(draws[0]).stack(draws)
+
+
+def varied(network: Body, size: tuple[int, int] = (32, 32)) -> tuple[Tensor, ...]:
+    """Five pictures: three of chance, one that keeps all, one that keeps nothing, so far as the method decides."""
+    uniform = drawn(network, 5, size)
+    decisions = type(uniform)(*((part < 0.7).float() for part in uniform))
+    for part in decisions:
+        part[3], part[4] = 1, 0
+    if not network.decides_layers:
+        decisions.layers.fill_(1)
+    return decisions
+
+
+def one(parts: tuple[Tensor, ...], i: int) -> tuple[Tensor, ...]:
+    return type(parts)(*(part[i : i + 1] for part in parts))
+
+
+def everything(network: Body, count: int, size: tuple[int, int] = (32, 32)) -> tuple[Tensor, ...]:
+    uniform = drawn(network, count, size)
+    return type(uniform)(*(torch.ones_like(part) for part in uniform))
+
+
+def multiply_adds(call: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+class TestEveryMethod:
+    @pytest.mark.parametrize("size", [(32, 32), (19, 45), (7, 5)])
+    def test_what_is_not_computed_does_not_matter(self, method: type[Body], size: tuple[int, int]) -> None:
+        network = built(method)
+        x, decisions = pictures(5, *size), varied(network, size)
+        with torch.no_grad():
+            masked, lean = network(x, decisions=decisions), network.infer(x, decisions=decisions)
+        assert masked.ab_n.shape == lean.ab_n.shape == (5, 2, *size)
+        assert masked.ab_n.std() > 0.05
+        assert torch.allclose(masked.ab_n, lean.ab_n, atol=1e-5)
+        assert all(torch.equal(a, b) for a, b in zip(masked.decisions, lean.decisions, strict=True))
+
+    @pytest.mark.parametrize("noise", [True, False])
+    def test_both_forms_decide_alike(self, method: type[Body], noise: bool) -> None:
+        network, x = built(method), pictures(5)
+        uniform = drawn(network, 5) if noise else None
+        with torch.no_grad():
+            masked, lean = network(x, uniform), network.infer(x, uniform)
+        assert all(torch.equal(a, b) for a, b in zip(masked.decisions, lean.decisions, strict=True))
+        assert all(((part == 0) | (part == 1)).all() for part in masked.decisions)
+        assert torch.allclose(masked.ab_n, lean.ab_n, atol=1e-5)
+        assert 0.1 < masked.decisions.patches.mean() < 0.95
+        assert not torch.equal(masked.decisions.patches[0], masked.decisions.patches[1])
+
+    def test_own_decisions_given_back_change_nothing(self, method: type[Body]) -> None:
+        network, x = built(method), pictures(3)
+        with torch.no_grad():
+            own = network(x, drawn(network, 3))
+            again = network(x, decisions=own.decisions)
+        assert torch.allclose(own.ab_n, again.ab_n, atol=1e-6)
+
+    def test_a_picture_is_inferred_alike_alone_and_in_a_batch(self, method: type[Body]) -> None:
+        network, x = built(method), pictures(4, 24, 40)
+        uniform = drawn(network, 4, (24, 40))
+        together = network.infer(x, uniform)
+        for i in range(4):
+            alone = network.infer(x[i : i + 1], one(uniform, i))
+            assert torch.allclose(alone.ab_n[0], together.ab_n[i], atol=1e-5)
+            assert torch.equal(alone.decisions.patches[0], together.decisions.patches[i])
+
+    @pytest.mark.parametrize("noise", [True, False])
+    def test_counted_multiply_adds_are_those_of_inference(self, method: type[Body], noise: bool) -> None:
+        network, x = built(method), pictures(3, 24, 40)
+        uniform = drawn(network, 3, (24, 40)) if noise else None
+        claimed = network.multiply_adds(network.infer(x, uniform).decisions, (24, 40))
+        for i in range(3):
+            given = None if uniform is None else one(uniform, i)
+            assert claimed[i] == multiply_adds(lambda i=i, given=given: network.infer(x[i : i + 1], given))
+
+    def test_the_most_and_the_least_are_counted_too(self, method: type[Body]) -> None:
+        """Given decisions are not asked for, which costs the same little for every picture that keeps all before its stages."""
+        network, x = built(method), pictures(5)
+        decisions = varied(network)
+        claimed = network.multiply_adds(decisions, (32, 32))
+        counted = [multiply_adds(lambda i=i: network.infer(x[i : i + 1], decisions=one(decisions, i))) for i in range(5)]
+        asking = claimed - torch.tensor(counted)
+        assert (asking >= 0).all() and (asking < 0.05 * claimed[3]).all()
+        assert claimed[4] < claimed[:3].min() and claimed[:3].max() < claimed[3]
+
+    def test_every_parameter_is_trained(self, method: type[Body]) -> None:
+        network = built(method).train()
+        network(pictures(16), drawn(network, 16)).ab_n.square().mean().backward()
+        assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+
+    def test_inference_is_frozen_and_forward_pure(self, method: type[Body]) -> None:
+        network, x = built(method), pictures(2)
+        before, state = x.clone(), torch.get_rng_state()
+        result = network.infer(x, drawn(network, 2))
+        network(x, drawn(network, 2))
+        assert not any(part.requires_grad for part in (result.ab_n, *result.decisions))
+        assert torch.equal(x, before)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_a_dense_network_is_a_start(self, method: type[Body]) -> None:
+        dense, network = built(IColoriT), built(method)
+        own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.start_from(dense.state_dict())
+        for name, tensor in network.state_dict().items():
+            mine = name.split(".")[0] in network.own_parts
+            assert torch.equal(tensor, own[name] if mine else dense.state_dict()[name])
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"norm.weight": None}, r"missing norm\.weight"),
+            ({"head.extra": torch.zeros(1)}, r"unexpected head\.extra"),
+            ({"norm.bias": torch.zeros(3)}, r"norm\.bias is \(3,\), not \(24,\)"),
+        ],
+    )
+    def test_a_start_that_does_not_fit_is_named(self, method: type[Body], change: dict, message: str) -> None:
+        state = {**built(IColoriT).state_dict(), **change}
+        with pytest.raises(ValueError, match=message):
+            built(method).start_from({name: tensor for name, tensor in state.items() if tensor is not None})
+
+    def test_draws_depend_on_the_generator_alone(self, method: type[Body]) -> None:
+        network = built(method)
+        first, second = network.draw((19, 45), rng(4)), network.draw((19, 45), rng(4))
+        assert first.patches.shape == (4, 1, 18)
+        assert first.layers.shape == (4, 2)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+        assert all(((part >= 0) & (part < 1)).all() for part in first)
+
+    @pytest.mark.parametrize("call", ["__call__", "infer"])
+    def test_decisions_that_do_not_fit_are_named(self, method: type[Body], call: str) -> None:
+        network, x = built(method), pictures(2)
+        run = getattr(network, call)
+        with pytest.raises(ValueError, match=r"decisions must be patches \(2, 4, 1, 16\) .* got patches \(1, 4, 1, 16\)"):
+            run(x, decisions=everything(network, 1))
+        with pytest.raises(ValueError, match=r"uniform must be .* got patches \(2, 4, 1, 12\)"):
+            run(x, drawn(network, 2, (24, 32)))
+        with pytest.raises(ValueError, match="leave out one"):
+            run(x, drawn(network, 2), everything(network, 2))
+        with pytest.raises(ValueError, match=r"floating \(B, 4, H, W\)"):
+            run(torch.zeros(1, 3, 32, 32))
+        with pytest.raises(ValueError, match=r"decisions must be .* got patches \(2, 4, 1, 16\)"):
+            network.multiply_adds(everything(network, 2), (24, 32))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"size": 30}, "size 30 and patch 8"),
+            ({"patch": 0}, "patch 0"),
+            ({"heads": 5}, "divide the width 24, got 5"),
+            ({"depth": 0}, "1 or more, got 0"),
+        ],
+    )
+    def test_sizes_that_do_not_fit_are_named(self, method: type[Body], options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            method(**{**SMALL, **options})
+
+
+@pytest.mark.parametrize("method", PERMANENT)
+class TestPermanentRemoval:
+    def test_with_everything_kept_it_is_dense(self, method: type[Body]) -> None:
+        dense, network, x = built(IColoriT), built(method), pictures(2, 24, 40)
+        network.start_from(dense.state_dict())
+        with torch.no_grad():
+            expected = dense(x)
+            assert expected.std() > 0.1
+            assert torch.allclose(network(x, decisions=everything(network, 2, (24, 40))).ab_n, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("first", [0, 2])
+    def test_removed_patches_are_not_looked_at_any_more(self, method: type[Body], first: int) -> None:
+        """Whatever the last patch holds when it is dropped, patches that its head's window does not reach are the same."""
+        network, x = built(method), pictures()
+        decisions = everything(network, 1)
+        decisions.patches[:, first:, :, 15] = 0
+        other = x.clone()
+        other[..., 24:, 24:] += 1
+        with torch.no_grad():
+            change = (network(x, decisions=decisions).ab_n - network(other, decisions=decisions).ab_n).abs()
+        assert change[..., 24:, 24:].max() > 1e-3
+        assert (change[..., :16, :].max() == 0) == (first == 0)
+
+    def test_removed_patches_keep_their_last_state_or_none(self, method: type[Body]) -> None:
+        """A head that looks at the centre alone shows what it finds there."""
+        network = built(method)
+        with torch.no_grad():
+            network.head.conv.weight[:, :, [0, 0, 0, 1, 1, 2, 2, 2], [0, 1, 2, 0, 2, 0, 1, 2]] = 0
+        zeros = built(method, removed="zeros")
+        zeros.load_state_dict(network.state_dict())
+        decisions = everything(network, 1)
+        decisions.patches[:, 1:, :, 15] = 0
+        x = pictures()
+        for call in ("__call__", "infer"):
+            with torch.no_grad():
+                frozen = getattr(network, call)(x, decisions=decisions).ab_n
+                empty = getattr(zeros, call)(x, decisions=decisions).ab_n
+            assert torch.allclose(frozen[..., :24, :], empty[..., :24, :], atol=1e-6)
+            bias = network.head.conv.bias.tanh().view(8, 8, 2).permute(2, 0, 1)
+            assert torch.allclose(empty[0, :, 24:, 24:], bias, atol=1e-6)
+            assert not torch.allclose(frozen[0, :, 24:, 24:], bias, atol=1e-2)
+
+    def test_a_removed_patch_does_not_return(self, method: type[Body]) -> None:
+        network, x = built(method), pictures()
+        decisions, back = everything(network, 1), everything(network, 1)
+        decisions.patches[:, 1:, :, 3] = 0
+        back.patches[:, 1, :, 3] = 0
+        with torch.no_grad():
+            expected = network(x, decisions=decisions)
+            for call in ("__call__", "infer"):
+                result = getattr(network, call)(x, decisions=back)
+                assert torch.equal(result.decisions.patches, decisions.patches)
+                assert torch.allclose(result.ab_n, expected.ab_n, atol=1e-5)
+        assert torch.equal(network.multiply_adds(back, (32, 32)), network.multiply_adds(decisions, (32, 32)))
+
+    def test_decisions_that_leave_out_layers_are_refused(self, method: type[Body]) -> None:
+        network = built(method)
+        decisions = everything(network, 1)
+        decisions.layers[0, 2, 1] = 0
+        with pytest.raises(ValueError, match=r"runs every layer.* got 0"):
+            network(pictures(), decisions=decisions)
+
+    def test_an_unknown_fate_is_refused(self, method: type[Body]) -> None:
+        with pytest.raises(ValueError, match="'frozen' or 'zeros', got 'gone'"):
+            built(method, removed="gone")
+
+    def test_a_dense_network_without_relative_positions_is_a_start_too(self, method: type[Body]) -> None:
+        without = built(IColoriT, relative_positions=False)
+        built(method, relative_positions=False).start_from(without.state_dict())
+        built(method, relative_positions=False).start_from(built(IColoriT).state_dict())
+        with pytest.raises(ValueError, match=r"missing blocks\.0\.attention\.table"):
+            built(method).start_from(without.state_dict())
+
+
+class TestDynamicViT:
+    @pytest.mark.parametrize(("depth", "ratio"), [(12, 0.88), (24, 0.45)])
+    def test_ratios_reach_the_published_cost(self, depth: int, ratio: float) -> None:
+        with torch.device("meta"):
+            network = DynamicViT(depth=depth, keep_ratio=ratio)
+        assert network.expected_multiply_adds(keep_ratio=ratio) / 1e9 == pytest.approx(1.24, rel=0.01)
+        assert network.stages == (depth // 4, depth // 2, 3 * depth // 4)
+
+    def test_the_highest_scores_stay(self) -> None:
+        network, x = built(DynamicViT, stages=(0, 2), keep_ratio=0.6), pictures(3)
+        with torch.no_grad():
+            decisions = network.infer(x).decisions
+            tokens = network.embed(x) + network.positions_of((4, 4))
+            scores = network.predictors[0](tokens, torch.ones(3, 16))
+        kept = decisions.patches[:, :, 0]
+        assert kept.sum(-1).tolist() == [[9, 9, 5, 5]] * 3
+        for picture in range(3):
+            assert scores[picture][kept[picture, 0] == 1].min() > scores[picture][kept[picture, 0] == 0].max()
+        assert network.expected_multiply_adds(keep_ratio=0.6) == pytest.approx(
+            network.multiply_adds(decisions, (32, 32))[0].item(), rel=0.05
+        )
+
+    def test_chance_follows_the_scores(self) -> None:
+        network, x = built(DynamicViT, stages=(0,)), pictures()
+        with torch.no_grad():
+            network.predictors[0].score[-1].weight.mul_(20)
+            logits = network.predictors[0](network.embed(x) + network.positions_of((4, 4)), torch.ones(1, 16))
+            kept = network(x.expand(800, -1, -1, -1), drawn(network, 800)).decisions.patches[:, 0, 0]
+        assert logits.std() > 0.1
+        assert torch.allclose(kept.mean(0), logits[0].sigmoid(), atol=0.07)
+
+    def test_a_predictor_listens_to_kept_patches_alone(self) -> None:
+        predictor = built(DynamicViT).predictors[0]
+        tokens, kept = torch.randn(1, 6, 24, generator=rng()), torch.tensor([[1.0, 1, 0, 1, 0, 1]])
+        other = tokens.clone()
+        other[:, 2] += 1
+        with torch.no_grad():
+            before, after = predictor(tokens, kept), predictor(other, kept)
+            assert torch.equal(before[kept == 1], after[kept == 1])
+            assert torch.allclose(before[kept == 1], predictor(tokens[:, [0, 1, 3, 5]], torch.ones(1, 4))[0], atol=1e-6)
+            assert not torch.equal(predictor(other, torch.ones(1, 6))[0, 0], predictor(tokens, torch.ones(1, 6))[0, 0])
+
+    def test_a_share_alone_trains_every_predictor(self) -> None:
+        network = built(DynamicViT).train()
+        network(pictures(4), drawn(network, 4)).decisions.patches.mean().backward()
+        assert all((predictor.score[-1].bias.grad != 0).all() for predictor in network.predictors)
+
+    def test_far_apart_logits_are_finite(self) -> None:
+        network, x = built(DynamicViT).train(), pictures(2)
+        with torch.no_grad():
+            for block in network.blocks:
+                block.attention.qkv.weight.mul_(200)
+        result = network(x, drawn(network, 2))
+        result.ab_n.square().mean().backward()
+        assert torch.isfinite(result.ab_n).all()
+        assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+        assert torch.allclose(result.ab_n, network.infer(x, decisions=result.decisions).ab_n, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"keep_ratio": 0.0}, "above 0 and be at most 1, got 0"),
+            ({"keep_ratio": 1.1}, "at most 1, got 1.1"),
+            ({"depth": 3}, "depth 4 or more; got None"),
+            ({"stages": (2, 1)}, r"from 0 to 3, .* got \(2, 1\)"),
+            ({"stages": (1, 4)}, r"from 0 to 3, .* got \(1, 4\)"),
+            ({"stages": (-1, 2)}, r"from 0 to 3, .* got \(-1, 2\)"),
+            ({"stages": ()}, r"got \(\)"),
+            ({"width": 18}, "multiple of 4, got 18"),
+        ],
+    )
+    def test_options_that_do_not_fit_are_named(self, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            DynamicViT(**{**SMALL, **options})
+
+
+class TestHiding:
+    def test_a_removed_token_sees_and_is_seen_by_itself_alone(self) -> None:
+        seen = hiding(torch.tensor([[1.0, 0.0, 1.0]]))[0, 0] == 0
+        assert seen.tolist() == [[True, False, True], [True, True, True], [True, False, True]]
+
+    def test_a_bias_between_some(self) -> None:
+        bias = torch.rand(2, 5, 5, generator=rng())
+        some = among(bias, torch.tensor([1, 4]))
+        assert torch.equal(some[:, 0, 1], bias[:, 1, 4]) and torch.equal(some[:, 1, 0], bias[:, 4, 1])
