@@ -7,13 +7,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorexp.models.pruned_vit import DynamicViT
+from colorexp.models.pruned_vit import AdaViT, AViT, DynamicViT, HeadDecisions
 from colorexp.models.pruned_vit.body import Body, among, hiding
 from colorexp.models.vit import IColoriT
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 4, "heads": 3}
-METHODS: list[type[Body]] = [DynamicViT]
-PERMANENT: list[type[Body]] = [DynamicViT]
+METHODS: list[type[Body]] = [DynamicViT, AdaViT, AViT]
+PERMANENT: list[type[Body]] = [DynamicViT, AViT]
+OPTIONS: dict[type, dict] = {AViT: {"halting_scale": 2.0, "halting_center": 1.0}}
+"""What makes a network decide one thing here and another there."""
+ENDLESS: dict[type, dict] = {AViT: {"halting_center": 1e4}}
+"""What makes a network add nothing to the last state of a patch."""
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -30,7 +34,7 @@ def built(family: Callable[..., nn.Module], **options) -> nn.Module:
     """A network from a seed whose biases, norms and tables are no special values."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = family(**{**SMALL, **options}).eval()
+        network = family(**{**SMALL, **OPTIONS.get(family, {}), **options}).eval()
         for parameter in network.parameters():
             if parameter.ndim == 1 or parameter.std() < 0.1:
                 parameter.data += 0.2 * torch.randn_like(parameter)
@@ -44,8 +48,9 @@ def drawn(network: Body, count: int, size: tuple[int, int] = (32, 32), *, seed: 
 
 def varied(network: Body, size: tuple[int, int] = (32, 32)) -> tuple[Tensor, ...]:
     """Five pictures: three of chance, one that keeps all, one that keeps nothing, so far as the method decides."""
-    uniform = drawn(network, 5, size)
-    decisions = type(uniform)(*((part < 0.7).float() for part in uniform))
+    generator = rng(7)
+    shapes = drawn(network, 5, size)
+    decisions = type(shapes)(*((torch.rand(part.shape, generator=generator) < 0.7).float() for part in shapes))
     for part in decisions:
         part[3], part[4] = 1, 0
     if not network.decides_layers:
@@ -204,7 +209,7 @@ class TestEveryMethod:
 @pytest.mark.parametrize("method", PERMANENT)
 class TestPermanentRemoval:
     def test_with_everything_kept_it_is_dense(self, method: type[Body]) -> None:
-        dense, network, x = built(IColoriT), built(method), pictures(2, 24, 40)
+        dense, network, x = built(IColoriT), built(method, **ENDLESS.get(method, {})), pictures(2, 24, 40)
         network.start_from(dense.state_dict())
         with torch.no_grad():
             expected = dense(x)
@@ -349,6 +354,172 @@ class TestDynamicViT:
     def test_options_that_do_not_fit_are_named(self, options: dict, message: str) -> None:
         with pytest.raises(ValueError, match=message):
             DynamicViT(**{**SMALL, **options})
+
+
+class TestAdaViT:
+    @pytest.mark.parametrize(("depth", "ratio"), [(12, 0.915), (24, 0.69)])
+    def test_ratios_reach_the_published_cost(self, depth: int, ratio: float) -> None:
+        with torch.device("meta"):
+            network = AdaViT(depth=depth)
+        cost = network.expected_multiply_adds(patch_ratio=ratio, layer_ratio=ratio, head_ratio=ratio)
+        assert cost / 1e9 == pytest.approx(1.20, rel=0.01)
+
+    def test_expected_multiply_adds_are_the_mean_of_draws(self) -> None:
+        network = built(AdaViT)
+        uniform = drawn(network, 2000)
+        decisions = HeadDecisions(*((part < share).float() for part, share in zip(uniform, (0.5, 0.6, 0.8), strict=True)))
+        decisions.layers[:, 0] = 1
+        claimed = network.multiply_adds(decisions, (32, 32)).double()
+        expected = network.expected_multiply_adds(patch_ratio=0.5, layer_ratio=0.6, head_ratio=0.8)
+        assert claimed.mean().item() == pytest.approx(expected, abs=4 * claimed.std().item() / 2000**0.5)
+
+    def test_with_everything_kept_it_is_dense_over_one_token_more(self) -> None:
+        dense, network, x = built(IColoriT, relative_positions=False), built(AdaViT), pictures(2)
+        network.start_from(dense.state_dict())
+        with torch.no_grad():
+            patches = network.embed(x) + network.positions_of((4, 4))
+            tokens = torch.cat([(network.policy + network.positions[0]).expand(2, 1, -1), patches], 1)
+            for block in dense.blocks:
+                tokens = block(tokens)
+            expected = dense.head(dense.norm(tokens[:, 1:]), (4, 4), (32, 32))
+            assert torch.allclose(network(x, decisions=everything(network, 2)).ab_n, expected, atol=1e-5)
+
+    def test_a_patch_may_return(self) -> None:
+        """What a patch holds is seen by others as soon as it takes part again, and not before."""
+        network, x = built(AdaViT, depth=2), pictures()
+        never, later = everything(network, 1), everything(network, 1)
+        never.patches[:, :, :, 15] = 0
+        later.patches[:, 0, :, 15] = 0
+        other = x.clone()
+        other[..., 24:, 24:] += 1
+        for decisions, seen in ((never, False), (later, True)):
+            change = (network.infer(x, decisions=decisions).ab_n - network.infer(other, decisions=decisions).ab_n).abs()
+            assert (change[..., :16, :].max() > 1e-5) == seen
+
+    def test_a_head_that_is_left_out_adds_nothing(self) -> None:
+        network, x = built(AdaViT, depth=1), pictures()
+        decisions = everything(network, 1)
+        decisions.heads[:, 0, 1] = 0
+        without = network.infer(x, decisions=decisions).ab_n
+        with torch.no_grad():
+            network.blocks[0].attention.proj.weight[:, 8:16] = 0
+        assert torch.allclose(network.infer(x, decisions=everything(network, 1)).ab_n, without, atol=1e-5)
+        assert torch.allclose(network.infer(x, decisions=decisions._replace(heads=None)).ab_n, without, atol=1e-5)
+
+    def test_without_layers_only_embedding_and_head_are_left(self) -> None:
+        network, x = built(AdaViT), pictures()
+        decisions = everything(network, 1)._replace(layers=torch.zeros(1, 4, 2))
+        before = network.infer(x, decisions=decisions).ab_n
+        with torch.no_grad():
+            for parameter in network.blocks.parameters():
+                parameter.mul_(3)
+            assert torch.allclose(network(x, decisions=decisions).ab_n, before, atol=1e-6)
+
+    def test_patches_need_a_higher_probability_than_layers_and_heads(self) -> None:
+        """The sigmoid of 0.2 lies between the thresholds."""
+        network = built(AdaViT)
+        for kind in (network.patch_decisions, network.layer_decisions, network.head_decisions):
+            for linear in kind:
+                linear.weight.data.zero_()
+                linear.bias.data.fill_(0.2)
+        decisions = network.infer(pictures()).decisions
+        assert (decisions.patches == 0).all() and (decisions.layers == 1).all() and (decisions.heads == 1).all()
+
+    def test_the_first_bias_sets_how_much_is_kept_but_for_the_first_block(self) -> None:
+        most, least = (AdaViT(**SMALL, keep_bias=bias).infer(pictures(2)).decisions for bias in (20.0, -20.0))
+        assert all((part == 1).all() for part in most)
+        assert (least.layers[:, 0] == 1).all() and (least.layers[:, 1:] == 0).all()
+        assert (least.patches == 0).all() and (least.heads == 0).all()
+
+    def test_a_cost_alone_trains_the_decisions(self) -> None:
+        network = built(AdaViT).train()
+        decisions = network(pictures(4)).decisions
+        sum(part.mean() for part in decisions).backward()
+        linears = (*network.patch_decisions, *network.layer_decisions, *network.head_decisions)
+        assert all((linear.bias.grad != 0).all() for linear in linears)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"temperature": 0.0}, "above 0, got 0"),
+            ({"threshold": 1.0}, "threshold must lie between 0 and 1, got 1"),
+            ({"patch_threshold": 0.0}, "patch_threshold must lie between 0 and 1, got 0"),
+        ],
+    )
+    def test_options_that_do_not_fit_are_named(self, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            AdaViT(**{**SMALL, **options})
+
+
+class TestAViT:
+    @pytest.mark.parametrize(("depth", "active"), [(12, 0.85), (24, 0.455)])
+    def test_shares_reach_the_published_cost(self, depth: int, active: float) -> None:
+        with torch.device("meta"):
+            network = AViT(depth=depth)
+        assert network.expected_multiply_adds(active=active) / 1e9 == pytest.approx(1.23, rel=0.01)
+
+    def test_expected_multiply_adds_are_those_of_equal_shares(self) -> None:
+        network = built(AViT)
+        decisions = everything(network, 1)
+        decisions.patches[..., 12:] = 0
+        assert network.multiply_adds(decisions, (32, 32)).item() == network.expected_multiply_adds(active=0.75)
+
+    def still(self, scale: float, center: float) -> AViT:
+        """A network whose blocks change nothing, so that scores are the same in every block."""
+        network = built(AViT, depth=6, halting_scale=scale, halting_center=center)
+        with torch.no_grad():
+            for block in network.blocks:
+                for layer in (block.attention.proj, block.feedforward.fc2):
+                    layer.weight.zero_()
+                    layer.bias.zero_()
+        return network
+
+    def test_patches_stop_when_their_scores_add_up_to_one(self) -> None:
+        network, x = self.still(1.0, 1.0), pictures(2)
+        with torch.no_grad():
+            score = (network.embed(x) + network.positions_of((4, 4)))[..., 0].sub(1).sigmoid()
+            output = network(x)
+        blocks = (0.99 / score).ceil().clamp(max=6)
+        assert blocks.unique().numel() > 2
+        assert torch.equal(output.decisions.patches.sum((1, 2)), blocks)
+        assert torch.allclose(output.ponder, blocks + 1 - (blocks - 1) * score, atol=1e-5)
+        assert torch.allclose(output.halting[:, 0], score, atol=1e-6)
+        assert torch.equal(output.halting[:, 5], (blocks == 6).float())
+
+    def test_weights_add_up_to_one(self) -> None:
+        """Where all states are alike, their mean is one of them, wherever patches stop."""
+        network, x = self.still(1.0, 1.0), pictures(2)
+        with torch.no_grad():
+            expected = network.head(network.norm(network.embed(x) + network.positions_of((4, 4))), (4, 4), (32, 32))
+            assert torch.allclose(network(x).ab_n, expected, atol=1e-5)
+            assert torch.allclose(network.infer(x).ab_n, expected, atol=1e-5)
+
+    def test_states_are_weighted_by_their_scores(self) -> None:
+        """Two blocks: the first state by its score, the second by the rest; what scores little shows the second alone."""
+        network, x = built(AViT, depth=2, halting_scale=1.0, halting_center=1.0), pictures()
+        with torch.no_grad():
+            states = [network.embed(x) + network.positions_of((4, 4))]
+            for block in network.blocks:
+                states.append(block(states[-1], block.attention.bias((4, 4))))
+            weight = states[1][..., :1].sub(1).sigmoid()
+            assert (weight < 0.99).all() and weight.max() > 0.3
+            expected = network.norm(weight * states[1] + (1 - weight) * states[2])
+            assert torch.allclose(network(x).ab_n, network.head(expected, (4, 4), (32, 32)), atol=1e-5)
+
+    def test_ponder_and_halting_carry_gradients(self) -> None:
+        for part in ("ponder", "halting"):
+            network = built(AViT).train()
+            getattr(network(pictures(3)), part).mean().backward()
+            assert network.embed.proj.weight.grad[0].any()
+            assert torch.isfinite(network.embed.proj.weight.grad).all()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [({"halting_scale": 0.0}, "above 0, got 0"), ({"epsilon": 1.0}, "epsilon must lie between 0 and 1, got 1")],
+    )
+    def test_options_that_do_not_fit_are_named(self, options: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            AViT(**{**SMALL, **options})
 
 
 class TestHiding:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Self, TypeVar
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from colorexp.nn.attention import NORM_EPS, Blocks, xavier
 from colorexp.nn.patches import HINT_CHANNELS, ColourHead, PatchEmbedding
@@ -91,20 +91,6 @@ class Body(nn.Module):
         """The position codes of a grid of patches, row by row, the policy token's left out. Shape (N, C)."""
         patches = self.positions[-(self.side**2) :].unflatten(0, (self.side, self.side))
         return resample(patches, grid).flatten(0, 1)
-
-    def draw(self, size: Size, rng: Generator) -> Decisions:
-        """Uniform numbers for one picture, to be stacked into a batch (`Decisions.stack`).
-
-        Args:
-            size: Height and width of the picture.
-            rng: Makes the same draw again from the same state.
-
-        Returns:
-            Numbers for patches, and zeros for layers, which are not decided about. Shapes (depth, 1, N) and (depth, 2).
-        """
-        rows, cols = self.embed.grid(size)
-        depth = len(self.blocks)
-        return Decisions(torch.rand(depth, 1, rows * cols, generator=rng), torch.zeros(depth, 2))
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of a trained `IColoriT` of the same sizes; what the method adds to it stays as it is.

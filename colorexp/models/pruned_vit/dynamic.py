@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, Size, among, check_removed
 from colorexp.nn.attention import NORM_EPS, Block, xavier
@@ -200,6 +200,20 @@ class DynamicViT(Body):
 
     def _count(self, stage: int, patches: int) -> int:
         return max(1, int(self.targets[stage] * patches))
+
+    def draw(self, size: Size, rng: Generator) -> Decisions:
+        """Uniform numbers for one picture, to be stacked into a batch (`Decisions.stack`).
+
+        Args:
+            size: Height and width of the picture.
+            rng: Makes the same draw again from the same state.
+
+        Returns:
+            Numbers for patches, and zeros for layers, which are not decided about. Shapes (depth, 1, N) and (depth, 2).
+        """
+        rows, cols = self.embed.grid(size)
+        depth = len(self.blocks)
+        return Decisions(torch.rand(depth, 1, rows * cols, generator=rng), torch.zeros(depth, 2))
 
     def multiply_adds(self, decisions: Decisions, size: Size) -> Tensor:
         """What `infer` computes for these decisions, the network's own asking included.
