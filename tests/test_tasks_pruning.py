@@ -9,14 +9,15 @@ from torch.utils.data import DataLoader
 
 from colorexp import color, losses
 from colorexp.config import Fitting
-from colorexp.models.pruned_vit import DynamicViT
+from colorexp.models.pruned_vit import AdaViT, AViT, DynamicViT, Halted, HeadDecisions
 from colorexp.models.vit import IColoriT
 from colorexp.tasks.base import Setting
 from colorexp.tasks.point import PointColorizer, encode
-from colorexp.tasks.pruning import DynamicViTColorizer
+from colorexp.tasks.pruning import AdaViTColorizer, AViTColorizer, DynamicViTColorizer, halting_divergence
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 4, "heads": 3}
-KINDS = {DynamicViTColorizer: DynamicViT}
+KINDS = {DynamicViTColorizer: DynamicViT, AdaViTColorizer: AdaViT, AViTColorizer: AViT}
+OPTIONS: dict[type, dict] = {AViTColorizer: {"halting_scale": 2.0, "halting_center": 1.0}}
 SETTING = Setting(Fitting(epochs=2, batch=4, lr=1e-2, optimizer="adamw", weight_decay=0.05), 0, 1, None)
 
 
@@ -24,7 +25,7 @@ def built(kind: type[PointColorizer], setting: Setting = SETTING, network: dict 
     with torch.random.fork_rng():
         torch.manual_seed(3)
         dense = IColoriT(**SMALL)
-        model = KINDS[kind](**{**SMALL, **(network or {})})
+        model = KINDS[kind](**{**SMALL, **OPTIONS.get(kind, {}), **(network or {})})
     model.start_from(dense.state_dict())
     return kind(model, setting, **options)
 
@@ -54,7 +55,7 @@ def target_of(batch: dict) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryMethod:
     def test_a_step_reaches_every_parameter(self, kind: type[PointColorizer]) -> None:
-        task, batch = built(kind).train(), make_batch(pictures=4)
+        task, batch = built(kind).train(), make_batch(pictures=16)  # of which some keep every layer of AdaViT
         terms = task.loss(batch, task(batch))
         assert terms.keys() == set(task.logged)
         terms["loss"].backward()
@@ -85,15 +86,15 @@ class TestEveryMethod:
             assert torch.allclose(task(alone).ab_n[0], task(batch).ab_n[1], atol=1e-5)
         assert torch.equal(state, torch.get_rng_state())
 
-    def test_it_is_trained(self, kind: type[PointColorizer]) -> None:
-        task = built(kind)
-        before = copied(task)
-        fit(task)
-        moved = [name for name, tensor in task.model.state_dict().items() if not torch.equal(tensor, before[name])]
-        assert moved
+    def test_training_lowers_the_loss(self, kind: type[PointColorizer]) -> None:
+        options = {"frozen_epochs": 0, "backbone_lr": 1.0} if kind is DynamicViTColorizer else {}
+        task, batch = built(kind, Setting(SETTING.fitting, 0, 20, None), **options), make_batch(pictures=4)
+        before = task.loss(batch, task(batch))["huber"]
+        fit(task, epochs=20)
+        assert task.loss(batch, task(batch))["huber"] < 0.8 * before
 
     def test_negative_weights_are_named(self, kind: type[PointColorizer]) -> None:
-        name = {DynamicViTColorizer: "ratio_weight"}[kind]
+        name = {DynamicViTColorizer: "ratio_weight", AdaViTColorizer: "usage_weight", AViTColorizer: "prior_weight"}[kind]
         with pytest.raises(ValueError, match=f"{name} must be 0 or more, got -1"):
             built(kind, **{name: -1.0})
 
@@ -169,3 +170,67 @@ class TestDynamicViT:
         for name, p in task.model.named_parameters():
             rate = 1e-2 if name.startswith("predictors.") else 1e-3
             assert found[name] == (pytest.approx(rate), 0.05 if p.ndim > 1 else 0.0)
+
+
+class TestAdaViT:
+    def test_the_three_shares_are_compared_with_theirs(self) -> None:
+        task = built(AdaViTColorizer, usage_weight=3.0, patch_ratio=0.9, layer_ratio=0.2, head_ratio=0.3)
+        patches, layers, heads = torch.zeros(2, 4, 1, 16), torch.zeros(2, 4, 2), torch.zeros(2, 4, 3)
+        patches[0] = 1
+        layers[:, :2] = 1
+        heads[:, :2] = 1
+        output = task(make_batch())._replace(decisions=HeadDecisions(patches, layers, heads))
+        expected = 3 * ((0.5 - 0.9) ** 2 + abs(1 / 3 - 0.2) + abs(0.5 - 0.3))
+        assert task.sparsity(output).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_heads_are_measured_and_counted(self) -> None:
+        task, batch = built(AdaViTColorizer, network={"keep_bias": 0.3}).eval(), make_batch()
+        with torch.no_grad():
+            for linear in task.model.head_decisions:
+                linear.weight.zero_()
+                linear.bias.copy_(torch.tensor([1.0, -1.0, 1.0]))
+            prediction = task.predict(batch)
+        scores = task.scores(batch, prediction)
+        assert torch.allclose(scores["head_ratio"], torch.full((2,), 2 / 3))
+        every = HeadDecisions(prediction.extras["patches"], prediction.extras["layers"])
+        assert (scores["multiply_adds_m"] < task.model.multiply_adds(every, (32, 32)) / 1e6).all()
+
+    def test_a_share_beyond_one_is_named(self) -> None:
+        with pytest.raises(ValueError, match=r"head_ratio is a share between 0 and 1, got 1\.5"):
+            built(AdaViTColorizer, head_ratio=1.5)
+
+
+class TestAViT:
+    def test_blocks_have_a_price_and_scores_a_prior(self) -> None:
+        task, batch = built(AViTColorizer, ponder_weight=0.5, prior_weight=0.25).eval(), make_batch()
+        output: Halted = task(batch)
+        mean = torch.stack([output.halting[:, block].mean() for block in range(4)])
+        expected = 0.5 * output.ponder.mean() + 0.25 * halting_divergence(mean, 2)
+        assert torch.allclose(task.sparsity(output), expected)
+
+    def test_the_divergence_is_that_of_its_definition(self) -> None:
+        halting = torch.tensor([0.1, 0.2, 0.3, 0.2, 0.0, 0.2])
+        share = [0.1, 0.2, 0.3, 0.2, 0.01, 0.2]
+        gauss = torch.distributions.Normal(3.0, 1.0).log_prob(torch.arange(6.0)).exp()
+        prior = 0.98 * gauss / gauss[:3].sum()
+        expected = sum(p * torch.tensor(p / q).log() for p, q in zip(share, prior.tolist(), strict=True))
+        assert torch.allclose(halting_divergence(halting, 3), expected)
+
+    def test_the_prior_pulls_halting_to_its_block(self) -> None:
+        gradients = []
+        for block in (2, 10):
+            halting = torch.full((12,), 0.3, requires_grad=True)
+            halting_divergence(halting, block).backward()
+            gradients.append(halting.grad)
+        assert gradients[0].argmin() == 2 and gradients[1].argmin() == 10
+
+    @pytest.mark.parametrize(("depth", "block"), [(12, 8), (24, 16), (2, 1), (1, 1)])
+    def test_the_prior_lies_two_thirds_of_the_way(self, depth: int, block: int) -> None:
+        task = AViTColorizer(AViT(**{**SMALL, "depth": depth}), SETTING)
+        assert task.prior_block == block
+        halting = torch.full((depth,), 0.5)
+        assert torch.isfinite(halting_divergence(halting, block))
+
+    def test_a_prior_outside_is_named(self) -> None:
+        with pytest.raises(ValueError, match="from 1 to 3, got 4"):
+            built(AViTColorizer, prior_block=4)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from colorexp.models.pruned_vit.body import Body, Size, hiding
-from colorexp.nn.attention import Attention, attend, xavier
+from colorexp.nn.attention import Attention, attend
 from colorexp.nn.gates import gate
 
 Parts = tuple[Tensor, Tensor, Tensor]
@@ -56,7 +56,8 @@ class AdaViT(Body):
         temperature: Divides noisy logits in training.
         threshold: Probability above which a layer or a head is kept.
         patch_threshold: Probability above which a patch is kept.
-        keep_bias: First value of the decisions' biases; above 0, training begins with more than half of layers and heads.
+        keep_bias: First value of the decisions' biases. At 0, training begins with half of the layers and heads and, at the
+            thresholds' first values, an eighth of the patches: noisy logits are divided before they are compared.
 
     Raises:
         ValueError: If a number does not fit the others.
@@ -110,7 +111,7 @@ class AdaViT(Body):
         self.head_decisions = nn.ModuleList(nn.Linear(width, heads) for _ in range(depth))
         self.layer_decisions = nn.ModuleList(nn.Linear(width, 2) for _ in range(depth - 1))
         for linear in (*self.patch_decisions, *self.head_decisions, *self.layer_decisions):
-            xavier(linear)
+            nn.init.trunc_normal_(linear.weight, std=0.02)  # Xavier's would let large tokens decide at once, and all alike
             nn.init.constant_(linear.bias, keep_bias)
 
     def forward(self, x: Tensor, uniform: HeadDecisions | None = None, decisions: HeadDecisions | None = None) -> HeadColoured:
