@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from colorexp.models.pruned_vit import AdaViT, AViT, DynamicViT, HeadDecisions
 from colorexp.models.pruned_vit.body import Body, among, hiding
 from colorexp.models.vit import IColoriT
+from colorexp.nn.positions import sinusoid
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 4, "heads": 3}
 METHODS: list[type[Body]] = [DynamicViT, AdaViT, AViT]
@@ -311,6 +312,11 @@ class TestDynamicViT:
         assert logits.std() > 0.1
         assert torch.allclose(kept.mean(0), logits[0].sigmoid(), atol=0.07)
 
+    def test_training_begins_with_about_half(self) -> None:
+        network = DynamicViT(**{**SMALL, "width": 96})
+        kept = network(pictures(50), drawn(network, 50)).decisions.patches[:, :, 0].mean((0, 2))
+        assert torch.allclose(kept, torch.tensor([1.0, 0.5, 0.25, 0.125]), atol=0.06)
+
     def test_a_predictor_listens_to_kept_patches_alone(self) -> None:
         predictor = built(DynamicViT).predictors[0]
         tokens, kept = torch.randn(1, 6, 24, generator=rng()), torch.tensor([[1.0, 1, 0, 1, 0, 1]])
@@ -383,6 +389,12 @@ class TestAdaViT:
                 tokens = block(tokens)
             expected = dense.head(dense.norm(tokens[:, 1:]), (4, 4), (32, 32))
             assert torch.allclose(network(x, decisions=everything(network, 2)).ab_n, expected, atol=1e-5)
+
+    def test_the_policy_token_has_the_first_position(self) -> None:
+        network = built(AdaViT)
+        assert torch.equal(network.positions_of((4, 4)), sinusoid(17, 24)[1:])
+        assert torch.equal(network.positions[0], sinusoid(1, 24)[0])
+        assert network.positions_of((3, 5)).shape == (15, 24)
 
     def test_a_patch_may_return(self) -> None:
         """What a patch holds is seen by others as soon as it takes part again, and not before."""
@@ -464,9 +476,9 @@ class TestAViT:
         decisions.patches[..., 12:] = 0
         assert network.multiply_adds(decisions, (32, 32)).item() == network.expected_multiply_adds(active=0.75)
 
-    def still(self, scale: float, center: float) -> AViT:
+    def still(self, **options) -> AViT:
         """A network whose blocks change nothing, so that scores are the same in every block."""
-        network = built(AViT, depth=6, halting_scale=scale, halting_center=center)
+        network = built(AViT, depth=6, halting_scale=1.0, halting_center=1.0, **options)
         with torch.no_grad():
             for block in network.blocks:
                 for layer in (block.attention.proj, block.feedforward.fc2):
@@ -474,12 +486,13 @@ class TestAViT:
                     layer.bias.zero_()
         return network
 
-    def test_patches_stop_when_their_scores_add_up_to_one(self) -> None:
-        network, x = self.still(1.0, 1.0), pictures(2)
+    @pytest.mark.parametrize("epsilon", [0.01, 0.4])
+    def test_patches_stop_when_their_scores_add_up_to_one(self, epsilon: float) -> None:
+        network, x = self.still(epsilon=epsilon), pictures(2)
         with torch.no_grad():
             score = (network.embed(x) + network.positions_of((4, 4)))[..., 0].sub(1).sigmoid()
             output = network(x)
-        blocks = (0.99 / score).ceil().clamp(max=6)
+        blocks = ((1 - epsilon) / score).ceil().clamp(max=6)
         assert blocks.unique().numel() > 2
         assert torch.equal(output.decisions.patches.sum((1, 2)), blocks)
         assert torch.allclose(output.ponder, blocks + 1 - (blocks - 1) * score, atol=1e-5)
@@ -488,7 +501,7 @@ class TestAViT:
 
     def test_weights_add_up_to_one(self) -> None:
         """Where all states are alike, their mean is one of them, wherever patches stop."""
-        network, x = self.still(1.0, 1.0), pictures(2)
+        network, x = self.still(), pictures(2)
         with torch.no_grad():
             expected = network.head(network.norm(network.embed(x) + network.positions_of((4, 4))), (4, 4), (32, 32))
             assert torch.allclose(network(x).ab_n, expected, atol=1e-5)
@@ -505,6 +518,14 @@ class TestAViT:
             assert (weight < 0.99).all() and weight.max() > 0.3
             expected = network.norm(weight * states[1] + (1 - weight) * states[2])
             assert torch.allclose(network(x).ab_n, network.head(expected, (4, 4), (32, 32)), atol=1e-5)
+
+    def test_scores_count_until_they_add_up_to_one(self) -> None:
+        """Decisions that make patches go on after they were sure change nothing."""
+        network, x = built(AViT, depth=3, halting_center=-1e3), pictures(2)
+        with torch.no_grad():
+            own, longer = network(x), network(x, decisions=everything(network, 2))
+        assert (own.decisions.patches[:, 1:] == 0).all()
+        assert torch.allclose(own.ab_n, longer.ab_n, atol=1e-5)
 
     def test_ponder_and_halting_carry_gradients(self) -> None:
         for part in ("ponder", "halting"):

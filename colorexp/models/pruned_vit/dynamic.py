@@ -37,9 +37,10 @@ class Predictor(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.inner = nn.Linear(width, width)
-        self.score = nn.Sequential(
-            nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width // 4), nn.GELU(), nn.Linear(width // 4, 2)
-        )
+        last = nn.Linear(width // 4, 2)
+        self.score = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width // 4), nn.GELU(), last)
+        self.apply(xavier)
+        nn.init.trunc_normal_(last.weight, std=0.02)  # or the first draws might drop nearly everything
 
     def forward(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """The logit of keeping against dropping. Shapes (B, N, C) and (B, N) to (B, N)."""
@@ -122,7 +123,6 @@ class DynamicViT(Body):
         check_removed(removed)
         self.keep_ratio, self.stages, self.removed = keep_ratio, chosen, removed
         self.predictors = nn.ModuleList(Predictor(width=width) for _ in chosen)
-        self.predictors.apply(xavier)
 
     @property
     def targets(self) -> tuple[float, ...]:
