@@ -137,6 +137,78 @@ class TestIColoriT:
             built(IColoriT)(torch.zeros(shape))
 
 
+class TestPrepared:
+    """The frozen copies answer like the networks they were made of."""
+
+    @pytest.mark.parametrize("size", [None, (19, 45)])
+    @pytest.mark.parametrize("relative", [True, False])
+    def test_dense(self, size: tuple[int, int] | None, relative: bool) -> None:
+        network, x = built(IColoriT, relative_positions=relative), pictures(3, *(size or (32, 32)))
+        prepared = network.prepared(size)
+        with torch.no_grad():
+            expected = network(x)
+        assert torch.allclose(prepared(x), expected, atol=1e-5)
+        assert torch.allclose(prepared(x[:1]), expected[:1], atol=1e-5)
+
+    @pytest.mark.parametrize("groups", [1, 2, 4, 8])
+    @pytest.mark.parametrize("size", [None, (19, 45)])
+    def test_adaptive(self, groups: int, size: tuple[int, int] | None) -> None:
+        network, x = ada(groups=groups, depth=3), pictures(6, *(size or (32, 32)))
+        decisions, prepared = varied(network, size or (32, 32)), network.prepared(size)
+        with torch.no_grad():
+            expected = network(x, decisions=decisions).ab_n
+        assert torch.allclose(prepared(x, decisions=decisions).ab_n, expected, atol=1e-5)
+        for i in range(6):
+            one = Decisions(*(part[i : i + 1] for part in decisions))
+            assert torch.allclose(prepared(x[i : i + 1], decisions=one).ab_n[0], expected[i], atol=1e-5)
+
+    @pytest.mark.parametrize("kept", range(17))
+    def test_any_number_of_tokens(self, kept: int) -> None:
+        """Padding of the heavy part is never attended to."""
+        network, x = ada(depth=1), pictures()
+        decisions = some_decisions(network, 1, share=1.0)
+        decisions.patches[0, :, :, kept:] = 0
+        with torch.no_grad():
+            expected = network(x, decisions=decisions).ab_n
+        assert torch.allclose(network.prepared()(x, decisions=decisions).ab_n, expected, atol=1e-5)
+
+    @pytest.mark.parametrize("family", [IColoriT, AdaColViT])
+    def test_half_the_bits_are_right_to_a_hundredth(self, family: type[nn.Module]) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network, x = family(**{**SMALL, "width": 96}), pictures(4)
+        given = {"decisions": some_decisions(network, 4)} if family is AdaColViT else {}
+        colours = [form(x, **given) for form in (network, network.prepared(dtype=torch.bfloat16))]
+        expected, half = (c if isinstance(c, Tensor) else c.ab_n for c in colours)
+        assert half.dtype == torch.float32
+        assert (half - expected).abs().mean() < 1e-2 * expected.abs().max()
+
+    def test_own_decisions_are_those_of_inference(self) -> None:
+        network, x = ada(), pictures(5)
+        uniform = Decisions.stack([network.draw((32, 32), rng(i)) for i in range(5)])
+        for given in (None, uniform):
+            expected, made = network.infer(x, given), network.prepared()(x, given)
+            assert all(torch.equal(a, b) for a, b in zip(made.decisions, expected.decisions, strict=True))
+            assert torch.allclose(made.ab_n, expected.ab_n, atol=1e-5)
+
+    @pytest.mark.parametrize("family", [IColoriT, AdaColViT])
+    def test_later_changes_do_not_reach_the_copy(self, family: type[nn.Module]) -> None:
+        network, x = built(family), pictures()
+        prepared = network.prepared()
+        before = prepared(x)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.5)
+        after = prepared(x)
+        assert torch.equal(*(c if isinstance(c, Tensor) else c.ab_n for c in (before, after)))
+        assert next(network.parameters()).requires_grad
+
+    @pytest.mark.parametrize("family", [IColoriT, AdaColViT])
+    def test_another_size_is_refused(self, family: type[nn.Module]) -> None:
+        with pytest.raises(ValueError, match="pictures of 32x32, got 24x32"):
+            built(family).prepared()(pictures(1, 24, 32))
+
+
 class TestPositions:
     def test_sines_and_cosines_take_turns(self) -> None:
         table = sinusoid(5, 6)

@@ -13,10 +13,14 @@ from colorexp.nn.patches import ColourHead, PatchEmbedding, mirrored, unpatch
 Activation = Literal["none", "gelu", "tanh"]
 Size = tuple[int, int]
 
+USUAL_ROWS = 197
+"""For how many rows oneDNN is asked to lay weights out: the tokens of a picture of 224 pixels; others are right as well."""
+
 
 def onednn_at_hand() -> bool:
     """Whether torch can be asked for oneDNN's linear layer by name."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    names = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 class FrozenLinear:
@@ -35,6 +39,8 @@ class FrozenLinear:
         self.bias = None if bias is None else bias.detach().contiguous()
         self.activation = activation
         self.direct = direct and weight.dtype == torch.float32 and weight.device.type == "cpu" and onednn_at_hand()
+        if self.direct:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, USUAL_ROWS)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape (..., in) to (..., out)."""
@@ -87,6 +93,37 @@ class FrozenNorm:
 
 
 def mix(qkv: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
-    """Attention from projections whose queries are already scaled. Shape (B, N, 3 heads d) to (B, N, heads d)."""
+    """Attention from projections whose queries are already scaled.
+
+    Args:
+        qkv: Shape (B, N, 3 heads d).
+        heads: What the channels are split into.
+        bias: Added to the logits. Shape (heads, N, N).
+
+    Returns:
+        Shape (B, N, heads d).
+    """
+    if len(qkv) == 1:
+        return mix_one(qkv[0], heads, bias)[None]
     q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     return attend(q, k, v, bias).transpose(1, 2).flatten(2)
+
+
+def mix_one(qkv: Tensor, heads: int, bias: Tensor | None = None, *, count: int | None = None) -> Tensor:
+    """`mix` for one picture: without a batch axis each product is a single call.
+
+    Args:
+        qkv: Shape (N, 3 heads d).
+        heads: What the channels are split into.
+        bias: Added to the logits. Shape (heads, N, N).
+        count: Later rows are padding, which nobody attends to; None means there is none.
+
+    Returns:
+        Shape (N, heads d).
+    """
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+    keys = k.transpose(1, 2)
+    logits = torch.bmm(q, keys) if bias is None else torch.baddbmm(bias, q, keys)
+    if count is not None and count < len(qkv):
+        logits[..., count:] = -torch.inf
+    return torch.bmm(logits.softmax(-1), v).transpose(0, 1).flatten(1)

@@ -25,4 +25,6 @@ def gate(logits: Tensor, uniform: Tensor | None = None, *, temperature: float, t
         inside = uniform.clamp(1e-7, 1 - 1e-7)  # a draw of exactly 0 would be endless noise
         probability = ((logits + (inside / (1 - inside)).log()) / temperature).sigmoid()
     hard = (probability > threshold).to(logits.dtype)
+    if not probability.requires_grad:
+        return hard
     return hard + (probability - probability.detach())

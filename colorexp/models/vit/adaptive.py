@@ -125,7 +125,7 @@ class AdaColViT(nn.Module):
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
         self.size, self.side, self.groups = size, side_of(size, patch), groups
-        self.kinds, self.decide, self.ratios = kinds, decide, {"patches": patch_ratio, "layers": layer_ratio}
+        self.kinds, self.decide, self.patch_ratio, self.layer_ratio = kinds, decide, patch_ratio, layer_ratio
         self.temperature, self.threshold = temperature, threshold
         hidden = mlp_ratio * width
         self.embed = PatchEmbedding(patch=patch, width=width)
@@ -172,7 +172,7 @@ class AdaColViT(nn.Module):
         size, grid = self._check(x, uniform, decisions)
         tokens = self.embed(x) + self.positions_of(grid)[1:]
         tokens = torch.cat([(self.policy + self.positions[:1]).expand(len(x), -1, -1), tokens], 1)
-        chooser = _Chooser(self, uniform, decisions)
+        chooser = _Chooser(self, uniform, self._settled(uniform, decisions))
         for i, block in enumerate(self.blocks):
             layers = chooser.layers(i, tokens)
             patches = chooser.patches(2 * i, tokens)
@@ -184,7 +184,7 @@ class AdaColViT(nn.Module):
     def _attention(self, block: Block, tokens: Tensor, keep: Tensor | None) -> Tensor:
         attention: Attention = block.attention
         q, k, v = attention.project(block.norm1(tokens))
-        kept = None if keep is None else F.pad(keep, (1, 0), value=1.0)  # the policy token always is
+        kept = None if keep is None else _with_policy(keep)
         hide = None if kept is None else torch.zeros_like(kept).masked_fill(kept.detach() == 0, -torch.inf)[:, None, None]
         light = 0 if self.groups == 1 else q.shape[-1] // self.groups
         q_heavy = q[..., light:] * (q.shape[-1] - light) ** -0.5
@@ -200,7 +200,7 @@ class AdaColViT(nn.Module):
         hidden = F.gelu(block.feedforward.fc1(block.norm2(tokens)))
         if keep is None:
             return block.feedforward.fc2(hidden)
-        kept = F.pad(keep, (1, 0), value=1.0)[..., None]
+        kept = _with_policy(keep)[..., None]
         if self.groups == 1:
             return block.feedforward.fc2(hidden) * kept
         share = F.pad(kept.expand(-1, -1, self.groups - 1), (1, 0), value=1.0)[..., None]
@@ -321,6 +321,14 @@ class AdaColViT(nn.Module):
         patches = resample(self.positions[1:].unflatten(0, (self.side, self.side)), grid)
         return torch.cat([self.positions[:1], patches.flatten(0, 1)])
 
+    def _settled(self, uniform: Decisions | None, decisions: Decisions | None) -> Decisions | None:
+        """Decisions that do not wait for the tokens: given or random ones; None where they are learned."""
+        if decisions is not None or self.decide == "learned":
+            return decisions
+        assert uniform is not None
+        ratios = (self.patch_ratio, self.layer_ratio)
+        return Decisions(*(u.lt(1.0 if ratio is None else ratio).to(u.dtype) for u, ratio in zip(uniform, ratios, strict=True)))
+
     def _check(self, x: Tensor, uniform: Decisions | None, decisions: Decisions | None) -> tuple[Size, Size]:
         check_picture(x)
         size = (x.shape[2], x.shape[3])
@@ -343,7 +351,7 @@ class AdaColViT(nn.Module):
 
 
 class _Chooser:
-    """Makes the decisions of one pass, block by block, and keeps them."""
+    """Makes the learned decisions of one pass, block by block, and keeps them; or hands out those that are settled."""
 
     def __init__(self, model: AdaColViT, uniform: Decisions | None, given: Decisions | None) -> None:
         self.model, self.uniform, self.given = model, uniform, given
@@ -357,7 +365,7 @@ class _Chooser:
         if "layers" not in self.model.kinds:
             return None
         uniform = None if self.uniform is None else self.uniform.layers[:, block]
-        chosen = self._choose(self.model.layer_decisions, block, tokens[:, 0], uniform, "layers")
+        chosen = self._gate(self.model.layer_decisions[block](tokens[:, 0]), uniform)
         self.layer_record.append(chosen)
         return chosen
 
@@ -368,19 +376,13 @@ class _Chooser:
             return self.given.patches[:, block, part]
         if "patches" not in self.model.kinds:
             return None
-        uniform = None if self.uniform is None else self.uniform.patches[:, block, part, :, None]
-        chosen = self._choose(self.model.patch_decisions, branch, tokens[:, 1:], uniform, "patches").squeeze(-1)
+        uniform = None if self.uniform is None else self.uniform.patches[:, block, part]
+        chosen = self._gate(self.model.patch_decisions[branch](tokens[:, 1:]).squeeze(-1), uniform)
         self.patch_record.append(chosen)
         return chosen
 
-    def _choose(self, asked: nn.ModuleList, index: int, tokens: Tensor, uniform: Tensor | None, kind: str) -> Tensor:
-        model = self.model
-        if model.decide == "random":
-            ratio = model.ratios[kind]
-            assert uniform is not None and ratio is not None
-            return (uniform < ratio).to(tokens.dtype)
-        logits = asked[index](tokens)
-        return gate(logits, uniform, temperature=model.temperature, threshold=model.threshold)
+    def _gate(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
+        return gate(logits, uniform, temperature=self.model.temperature, threshold=self.model.threshold)
 
     def decisions(self, tokens: Tensor) -> Decisions:
         """All decisions of the pass."""
@@ -390,6 +392,32 @@ class _Chooser:
         patches = torch.stack(self.patch_record, 1) if self.patch_record else tokens.new_ones(batch, 2 * depth, count - 1)
         layers = torch.stack(self.layer_record, 1) if self.layer_record else tokens.new_ones(batch, depth, 2)
         return Decisions(patches.unflatten(1, (depth, 2)), layers)
+
+
+class _LeanChooser(_Chooser):
+    """Gives plain answers to the inference form; settled decisions are answered all at once."""
+
+    def __init__(self, model: AdaColViT, uniform: Decisions | None, given: Decisions | None) -> None:
+        super().__init__(model, uniform, given)
+        if given is not None:
+            self.all_runs = (given.layers > 0.5).permute(1, 2, 0).tolist()
+            self.all_kept = _with_policy(given.patches > 0.5)
+
+    def runs(self, block: int, tokens: Tensor) -> list[list[bool]]:
+        """Which pictures have the attention and which the feed-forward of a block."""
+        if self.given is not None:
+            return self.all_runs[block]
+        layers = self.layers(block, tokens)
+        return [[True] * len(tokens)] * 2 if layers is None else (layers > 0.5).T.tolist()
+
+    def kept(self, branch: int, tokens: Tensor) -> Tensor:
+        """Which tokens are informative in a branch, the policy token always. Shape (B, 1 + N), bool."""
+        if self.given is not None:
+            return self.all_kept[:, branch // 2, branch % 2]
+        patches = self.patches(branch, tokens)
+        if patches is None:
+            return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return _with_policy(patches > 0.5)
 
 
 class PreparedAdaColViT:
@@ -423,18 +451,19 @@ class PreparedAdaColViT:
         self.model._check(x, uniform, decisions)
         tokens = self.embed(x.to(self.dtype)) + self.positions
         tokens = torch.cat([self.policy.expand(len(x), -1, -1), tokens], 1)
-        chooser = _Chooser(self.model, uniform, decisions)
-        everyone = torch.ones(len(x), 2, dtype=torch.bool, device=x.device)
-        every_patch = everyone[:, :1].expand(-1, tokens.shape[1] - 1)
+        chooser = _LeanChooser(self.model, uniform, self.model._settled(uniform, decisions))
         for i, branches in enumerate(self.branches):
-            layers = chooser.layers(i, tokens)
-            runs = everyone if layers is None else layers > 0.5
+            runs = chooser.runs(i, tokens)
             for part, branch in enumerate(branches):
-                patches = chooser.patches(2 * i + part, tokens)
-                branch.add_to(tokens, runs[:, part], every_patch if patches is None else patches > 0.5)
+                branch.add_to(tokens, runs[part], chooser.kept(2 * i + part, tokens))
         ab_n = self.head(self.norm(tokens[:, 1:]), self.size).to(x.dtype)
         made = chooser.decisions(tokens)
         return Coloured(ab_n, Decisions(made.patches.to(x.dtype), made.layers.to(x.dtype)))
+
+
+def _with_policy(keep: Tensor) -> Tensor:
+    """Prepend the policy token, which is always kept. Shape (..., N) to (..., 1 + N)."""
+    return F.pad(keep, (1, 0), value=1)
 
 
 def _gated(tokens: Tensor, layers: Tensor | None, part: int, gained: Tensor) -> Tensor:

@@ -1,13 +1,17 @@
 """The residual branches of an AdaColViT block in their inference form: nothing is computed for what was pruned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from colorexp.models.vit.dense import fold_scale
 from colorexp.nn.attention import Attention, FeedForward
-from colorexp.nn.frozen import FrozenLinear, FrozenNorm, mix
+from colorexp.nn.frozen import FrozenLinear, FrozenNorm, mix, mix_one
+
+MULTIPLE = 8
 
 
 class LeanBranch:
@@ -16,63 +20,69 @@ class LeanBranch:
     Args:
         norm: Comes before both parts.
         light: From all tokens of some pictures, (b, M, C), to what they gain; None where skipped tokens gain nothing.
-        heavy: The same for tokens of several pictures in a row, (T, C), and the number that each picture has.
+        heavy: The same for the kept tokens of several pictures in a row, (T, C).
+        multiple: The heavy part of a single picture gets tokens in this multiple, the last ones padding. oneDNN compiles a
+            kernel for every number of rows, which takes longer than to use it; 1 pads nothing.
     """
 
-    def __init__(self, norm: FrozenNorm, light: "LightPart | None", heavy: "HeavyPart") -> None:
-        self.norm, self.light, self.heavy = norm, light, heavy
+    def __init__(self, norm: FrozenNorm, light: "Part | None", heavy: "Part", *, multiple: int) -> None:
+        self.norm, self.light, self.heavy, self.multiple = norm, light, heavy, multiple
 
-    def add_to(self, tokens: Tensor, runs: Tensor, keep: Tensor) -> None:
+    def add_to(self, tokens: Tensor, runs: Sequence[bool], kept: Tensor) -> None:
         """Add this branch to `tokens`, in place.
 
         Args:
             tokens: The policy token and the patches. Shape (B, M, C), contiguous.
-            runs: Which pictures have this branch. Shape (B,), bool.
-            keep: Which patches are informative; the policy token always is. Shape (B, M - 1), bool.
+            runs: Which pictures have this branch.
+            kept: Which tokens are informative, the policy token always. Shape (B, M), bool.
         """
-        everyone = bool(runs.all())
-        if not everyone and not runs.any():
-            return
-        some = tokens if everyone else tokens[runs]
-        kept = torch.nn.functional.pad(keep if everyone else keep[runs], (1, 0), value=True)
-        counts = kept.sum(1).tolist()
-        normed, flat = self.norm(some), some.view(-1, some.shape[-1])
+        if all(runs):
+            self._add_to_all(tokens, kept)
+        elif any(runs):
+            rows = torch.tensor([i for i, run in enumerate(runs) if run], device=tokens.device)
+            some = tokens[rows]
+            self._add_to_all(some, kept[rows])
+            tokens[rows] = some
+
+    def _add_to_all(self, tokens: Tensor, kept: Tensor) -> None:
+        places = kept.flatten().nonzero().squeeze(1)
+        count = places.shape[0]
+        flat = tokens.view(-1, tokens.shape[-1])
+        normed = self.norm(flat)
         if self.light is not None:
-            some += self.light(normed)
-        if sum(counts) == len(flat):
-            flat += self.heavy(normed.view_as(flat), counts)
+            tokens += self.light.for_all(normed.view_as(tokens))
+        if count == flat.shape[0]:
+            flat += self.heavy.for_all(normed.view_as(tokens)).view_as(flat)
+        elif tokens.shape[0] == 1:
+            rows = F.pad(places, (0, -count % self.multiple))
+            flat.index_add_(0, places, self.heavy.for_one(normed.index_select(0, rows), count)[:count])
         else:
-            places = kept.flatten().nonzero().squeeze(1)
-            flat.index_add_(0, places, self.heavy(normed.view_as(flat).index_select(0, places), counts))
-        if not everyone:
-            tokens[runs] = some
+            flat.index_add_(0, places, self.heavy.for_some(normed.index_select(0, places), kept.sum(1).tolist()))
 
 
-class LightPart:
-    """Two linear layers around an operation on (b, M, channels)."""
+class Part(NamedTuple):
+    """Two linear layers and what comes between them."""
 
-    def __init__(self, before: FrozenLinear, heads: int | None, after: FrozenLinear) -> None:
-        self.before, self.heads, self.after = before, heads, after
+    before: FrozenLinear
+    heads: int | None
+    """Attention between the tokens of a picture; None for nothing more than the activation of `before`."""
+    after: FrozenLinear
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Shape (b, M, C) to the same."""
+    def for_all(self, x: Tensor) -> Tensor:
+        """All tokens of some pictures. Shape (b, M, C) to the same."""
         inner = self.before(x)
         return self.after(inner if self.heads is None else mix(inner, self.heads))
 
+    def for_one(self, x: Tensor, count: int) -> Tensor:
+        """Some tokens of one picture; those after the first `count` are padding. Shape (T, C) to the same."""
+        inner = self.before(x)
+        return self.after(inner if self.heads is None else mix_one(inner, self.heads, count=count))
 
-class HeavyPart:
-    """Two linear layers around an operation within each picture's own tokens."""
-
-    def __init__(self, before: FrozenLinear, heads: int | None, after: FrozenLinear) -> None:
-        self.before, self.heads, self.after = before, heads, after
-
-    def __call__(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """Shape (T, C) to the same; `counts` sum to T."""
+    def for_some(self, x: Tensor, counts: list[int]) -> Tensor:
+        """Some tokens of several pictures, picture after picture, as many as `counts` says. Shape (T, C) to the same."""
         inner = self.before(x)
         if self.heads is not None:
-            pictures = inner.split(list(counts))
-            mixed = [mix(picture[None], self.heads)[0] for picture in pictures]
-            inner = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+            inner = torch.cat([mix_one(picture, self.heads) for picture in inner.split(counts)])
         return self.after(inner)
 
 
@@ -84,27 +94,28 @@ def lean_attention(norm: FrozenNorm, attention: Attention, groups: int, *, direc
     bias = attention.projection_bias().unflatten(0, (3, heads, width))
     out = attention.proj.weight.unflatten(1, (heads, width))
 
-    def part(start: int, stop: int, out_bias: Tensor | None) -> tuple[FrozenLinear, int, FrozenLinear]:
+    def part(start: int, stop: int, out_bias: Tensor | None) -> Part:
         some = fold_scale(weight[:, :, start:stop].flatten(0, 2), bias[:, :, start:stop].flatten(), stop - start)
         after = FrozenLinear(out[:, :, start:stop].flatten(1), out_bias, direct=direct)
-        return FrozenLinear(*some, direct=direct), heads, after
+        return Part(FrozenLinear(*some, direct=direct), heads, after)
 
-    if groups == 1:
-        return LeanBranch(norm, None, HeavyPart(*part(0, width, attention.proj.bias)))
-    light = width // groups
-    return LeanBranch(norm, LightPart(*part(0, light, attention.proj.bias)), HeavyPart(*part(light, width, None)))
+    return _branch(norm, width, groups, part, attention.proj.bias, direct=direct)
 
 
 def lean_feedforward(norm: FrozenNorm, feedforward: FeedForward, groups: int, *, direct: bool) -> LeanBranch:
     """Slice the hidden channels: the first 1 / groups of them are light."""
     fc1, fc2 = feedforward.fc1, feedforward.fc2
 
-    def part(start: int, stop: int, out_bias: Tensor | None) -> tuple[FrozenLinear, None, FrozenLinear]:
+    def part(start: int, stop: int, out_bias: Tensor | None) -> Part:
         before = FrozenLinear(fc1.weight[start:stop], fc1.bias[start:stop], activation="gelu", direct=direct)
-        return before, None, FrozenLinear(fc2.weight[:, start:stop], out_bias, direct=direct)
+        return Part(before, None, FrozenLinear(fc2.weight[:, start:stop], out_bias, direct=direct))
 
-    hidden = fc1.out_features
-    if groups == 1:
-        return LeanBranch(norm, None, HeavyPart(*part(0, hidden, fc2.bias)))
-    light = hidden // groups
-    return LeanBranch(norm, LightPart(*part(0, light, fc2.bias)), HeavyPart(*part(light, hidden, None)))
+    return _branch(norm, fc1.out_features, groups, part, fc2.bias, direct=direct)
+
+
+def _branch(
+    norm: FrozenNorm, channels: int, groups: int, part: Callable[[int, int, Tensor | None], Part], bias: Tensor, *, direct: bool
+) -> LeanBranch:
+    light = channels // groups if groups > 1 else 0
+    first = part(0, light, bias) if light else None  # the bias is added once
+    return LeanBranch(norm, first, part(light, channels, None if light else bias), multiple=MULTIPLE if direct else 1)
