@@ -43,9 +43,9 @@ def _between(table: Tensor, count: int) -> Tensor:
     """Read the first axis at `count` evenly spread places. Shape (R, ...) to (count, ...)."""
     last = len(table) - 1
     ends = (0.0, float(last)) if count > 1 else (last / 2, last / 2)
-    at = torch.linspace(*ends, count, dtype=table.dtype, device=table.device)
+    at = torch.linspace(*ends, count, device=table.device)  # float32: a table of half the bits has places as fine
     before = at.long().clamp(max=max(last - 1, 0))
-    share = (at - before).view(-1, *[1] * (table.ndim - 1))
+    share = (at - before).to(table.dtype).view(-1, *[1] * (table.ndim - 1))
     return torch.lerp(table[before], table[(before + 1).clamp(max=last)], share)
 
 

@@ -4,39 +4,23 @@ Source: Real-Time User-guided Adaptive Colorization with Vision Transformer, sec
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Self
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from colorexp.models.vit.costs import Costs
+from colorexp.models.vit.decisions import Chooser, Decide, DecisionNetwork, Decisions, LeanChooser, Prune, with_policy
 from colorexp.models.vit.dense import check_picture, side_of
 from colorexp.models.vit.lean import lean_attention, lean_feedforward
 from colorexp.nn.attention import NORM_EPS, Attention, Block, Blocks, attend, xavier
 from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenNorm, Size
-from colorexp.nn.gates import gate
 from colorexp.nn.patches import ColourHead, PatchEmbedding
 from colorexp.nn.positions import resample, sinusoid
 
 GROUPS = (1, 2, 4, 8)
-Prune = Literal["patches+layers", "patches", "layers"]
-Decide = Literal["learned", "random"]
-
-
-class Decisions(NamedTuple):
-    """What is kept, 1, and what is not, 0; or, in the same shape, the uniform numbers in [0, 1) that decisions are drawn with."""
-
-    patches: Tensor
-    """Per block, before attention and before the feed-forward. Shape (B, depth, 2, N), N patches row by row."""
-    layers: Tensor
-    """Attention and feed-forward of every block. Shape (B, depth, 2)."""
-
-    @classmethod
-    def stack(cls, pictures: Sequence[Self]) -> Self:
-        """Put the draws of single pictures, (depth, 2, N) and (depth, 2), into a batch."""
-        return cls(*(torch.stack(parts) for parts in zip(*pictures, strict=True)))
 
 
 class Coloured(NamedTuple):
@@ -115,42 +99,30 @@ class AdaColViT(nn.Module):
         keep_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        kinds = _kinds(prune)
-        if decide not in ("learned", "random"):
-            raise ValueError(f"decide must be 'learned' or 'random', got {decide!r}")
-        _check_ratio("patch_ratio", patch_ratio, wanted=decide == "random" and "patches" in kinds)
-        _check_ratio("layer_ratio", layer_ratio, wanted=decide == "random" and "layers" in kinds)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
-        if not 0 < threshold < 1:
-            raise ValueError(f"threshold must lie between 0 and 1, got {threshold}")
         self.size, self.side, self.groups = size, side_of(size, patch), groups
-        self.kinds, self.decide, self.patch_ratio, self.layer_ratio = kinds, decide, patch_ratio, layer_ratio
-        self.temperature, self.threshold = temperature, threshold
         hidden = mlp_ratio * width
         self.embed = PatchEmbedding(patch=patch, width=width)
         self.policy = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = Blocks(depth=depth, width=width, heads=heads, hidden=hidden)
         _check_groups(groups, width // heads, hidden)
-        learned = kinds if decide == "learned" else ()
-        self.patch_decisions = nn.ModuleList(nn.Linear(width, 1) for _ in range(2 * depth * ("patches" in learned)))
-        self.layer_decisions = nn.ModuleList(nn.Linear(width, 2) for _ in range(depth * ("layers" in learned)))
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.head = ColourHead(patch=patch, width=width)
         self.register_buffer("positions", sinusoid(1 + self.side**2, width), persistent=False)
-        self.costs = Costs(
-            patch=patch,
-            width=width,
-            depth=depth,
-            hidden=hidden,
-            groups=groups,
-            deciding=2 * ("layers" in learned),
-            selecting=2 * ("patches" in learned),
-        )
         self.apply(xavier)
         nn.init.trunc_normal_(self.policy, std=0.02)
-        for linear in (*self.patch_decisions, *self.layer_decisions):
-            nn.init.constant_(linear.bias, keep_bias)
+        self.decisions = DecisionNetwork(
+            width=width,
+            depth=depth,
+            prune=prune,
+            decide=decide,
+            patch_ratio=patch_ratio,
+            layer_ratio=layer_ratio,
+            temperature=temperature,
+            threshold=threshold,
+            keep_bias=keep_bias,
+        )
+        asked = (2 * bool(self.decisions.layers), 2 * bool(self.decisions.patches))
+        self.costs = Costs(patch, width, depth, hidden, groups, *asked)
 
     def forward(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
         """Colour pictures in the form that is trained: all is computed, what is not kept is masked.
@@ -172,7 +144,7 @@ class AdaColViT(nn.Module):
         size, grid = self._check(x, uniform, decisions)
         tokens = self.embed(x) + self.positions_of(grid)[1:]
         tokens = torch.cat([(self.policy + self.positions[:1]).expand(len(x), -1, -1), tokens], 1)
-        chooser = _Chooser(self, uniform, self._settled(uniform, decisions))
+        chooser = Chooser(self.decisions, uniform, decisions)
         for i, block in enumerate(self.blocks):
             layers = chooser.layers(i, tokens)
             patches = chooser.patches(2 * i, tokens)
@@ -184,7 +156,7 @@ class AdaColViT(nn.Module):
     def _attention(self, block: Block, tokens: Tensor, keep: Tensor | None) -> Tensor:
         attention: Attention = block.attention
         q, k, v = attention.project(block.norm1(tokens))
-        kept = None if keep is None else _with_policy(keep)
+        kept = None if keep is None else with_policy(keep)
         hide = None if kept is None else torch.zeros_like(kept).masked_fill(kept.detach() == 0, -torch.inf)[:, None, None]
         light = 0 if self.groups == 1 else q.shape[-1] // self.groups
         q_heavy = q[..., light:] * (q.shape[-1] - light) ** -0.5
@@ -200,7 +172,7 @@ class AdaColViT(nn.Module):
         hidden = F.gelu(block.feedforward.fc1(block.norm2(tokens)))
         if keep is None:
             return block.feedforward.fc2(hidden)
-        kept = _with_policy(keep)[..., None]
+        kept = with_policy(keep)[..., None]
         if self.groups == 1:
             return block.feedforward.fc2(hidden) * kept
         share = F.pad(kept.expand(-1, -1, self.groups - 1), (1, 0), value=1.0)[..., None]
@@ -256,7 +228,7 @@ class AdaColViT(nn.Module):
         Raises:
             ValueError: If anything else is missing, left over or of another shape; every such name is listed.
         """
-        own = {n: t for n, t in self.state_dict().items() if n != "policy" and not n.startswith(("patch_", "layer_"))}
+        own = {n: t for n, t in self.state_dict().items() if n != "policy" and not n.startswith("decisions.")}
         dense = {n: t for n, t in state.items() if not n.endswith("attention.table")}
         problems = [f"missing {name}" for name in own.keys() - dense.keys()]
         problems += [f"unexpected {name}" for name in dense.keys() - own.keys()]
@@ -305,7 +277,7 @@ class AdaColViT(nn.Module):
         """
 
         def cost(ratio: float) -> float:
-            patches, layers = (ratio if kind in self.kinds else 1.0 for kind in ("patches", "layers"))
+            patches, layers = (ratio if kind in self.decisions.kinds else 1.0 for kind in ("patches", "layers"))
             return self.expected_multiply_adds(patch_ratio=patches, layer_ratio=layers, size=size)
 
         low, high = 0.0, 1.0
@@ -321,21 +293,13 @@ class AdaColViT(nn.Module):
         patches = resample(self.positions[1:].unflatten(0, (self.side, self.side)), grid)
         return torch.cat([self.positions[:1], patches.flatten(0, 1)])
 
-    def _settled(self, uniform: Decisions | None, decisions: Decisions | None) -> Decisions | None:
-        """Decisions that do not wait for the tokens: given or random ones; None where they are learned."""
-        if decisions is not None or self.decide == "learned":
-            return decisions
-        assert uniform is not None
-        ratios = (self.patch_ratio, self.layer_ratio)
-        return Decisions(*(u.lt(1.0 if ratio is None else ratio).to(u.dtype) for u, ratio in zip(uniform, ratios, strict=True)))
-
     def _check(self, x: Tensor, uniform: Decisions | None, decisions: Decisions | None) -> tuple[Size, Size]:
         check_picture(x)
         size = (x.shape[2], x.shape[3])
         rows, cols = self.embed.grid(size)
         if uniform is not None and decisions is not None:
             raise ValueError("decisions that are given need no uniform numbers: leave out one of the two")
-        if uniform is None and decisions is None and self.decide == "random":
+        if uniform is None and decisions is None and self.decisions.random:
             raise ValueError("random decisions need uniform numbers, see draw")
         for name, given in (("uniform", uniform), ("decisions", decisions)):
             if given is not None:
@@ -348,76 +312,6 @@ class AdaColViT(nn.Module):
         shapes = (tuple(given.patches.shape), tuple(given.layers.shape))
         if shapes != wanted:
             raise ValueError(f"{name} must be patches {wanted[0]} and layers {wanted[1]}, got {shapes[0]} and {shapes[1]}")
-
-
-class _Chooser:
-    """Makes the learned decisions of one pass, block by block, and keeps them; or hands out those that are settled."""
-
-    def __init__(self, model: AdaColViT, uniform: Decisions | None, given: Decisions | None) -> None:
-        self.model, self.uniform, self.given = model, uniform, given
-        self.patch_record: list[Tensor] = []
-        self.layer_record: list[Tensor] = []
-
-    def layers(self, block: int, tokens: Tensor) -> Tensor | None:
-        """Whether attention and feed-forward run, (B, 2); None where all always do."""
-        if self.given is not None:
-            return self.given.layers[:, block]
-        if "layers" not in self.model.kinds:
-            return None
-        uniform = None if self.uniform is None else self.uniform.layers[:, block]
-        chosen = self._gate(self.model.layer_decisions[block](tokens[:, 0]), uniform)
-        self.layer_record.append(chosen)
-        return chosen
-
-    def patches(self, branch: int, tokens: Tensor) -> Tensor | None:
-        """Which patches are informative, (B, N); None where all always are. A block's attention is branch 2i, the other 2i + 1."""
-        block, part = divmod(branch, 2)
-        if self.given is not None:
-            return self.given.patches[:, block, part]
-        if "patches" not in self.model.kinds:
-            return None
-        uniform = None if self.uniform is None else self.uniform.patches[:, block, part]
-        chosen = self._gate(self.model.patch_decisions[branch](tokens[:, 1:]).squeeze(-1), uniform)
-        self.patch_record.append(chosen)
-        return chosen
-
-    def _gate(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
-        return gate(logits, uniform, temperature=self.model.temperature, threshold=self.model.threshold)
-
-    def decisions(self, tokens: Tensor) -> Decisions:
-        """All decisions of the pass."""
-        if self.given is not None:
-            return self.given
-        (batch, count, _), depth = tokens.shape, len(self.model.blocks)
-        patches = torch.stack(self.patch_record, 1) if self.patch_record else tokens.new_ones(batch, 2 * depth, count - 1)
-        layers = torch.stack(self.layer_record, 1) if self.layer_record else tokens.new_ones(batch, depth, 2)
-        return Decisions(patches.unflatten(1, (depth, 2)), layers)
-
-
-class _LeanChooser(_Chooser):
-    """Gives plain answers to the inference form; settled decisions are answered all at once."""
-
-    def __init__(self, model: AdaColViT, uniform: Decisions | None, given: Decisions | None) -> None:
-        super().__init__(model, uniform, given)
-        if given is not None:
-            self.all_runs = (given.layers > 0.5).permute(1, 2, 0).tolist()
-            self.all_kept = _with_policy(given.patches > 0.5)
-
-    def runs(self, block: int, tokens: Tensor) -> list[list[bool]]:
-        """Which pictures have the attention and which the feed-forward of a block."""
-        if self.given is not None:
-            return self.all_runs[block]
-        layers = self.layers(block, tokens)
-        return [[True] * len(tokens)] * 2 if layers is None else (layers > 0.5).T.tolist()
-
-    def kept(self, branch: int, tokens: Tensor) -> Tensor:
-        """Which tokens are informative in a branch, the policy token always. Shape (B, 1 + N), bool."""
-        if self.given is not None:
-            return self.all_kept[:, branch // 2, branch % 2]
-        patches = self.patches(branch, tokens)
-        if patches is None:
-            return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return _with_policy(patches > 0.5)
 
 
 class PreparedAdaColViT:
@@ -451,7 +345,7 @@ class PreparedAdaColViT:
         self.model._check(x, uniform, decisions)
         tokens = self.embed(x.to(self.dtype)) + self.positions
         tokens = torch.cat([self.policy.expand(len(x), -1, -1), tokens], 1)
-        chooser = _LeanChooser(self.model, uniform, self.model._settled(uniform, decisions))
+        chooser = LeanChooser(self.model.decisions, uniform, decisions)
         for i, branches in enumerate(self.branches):
             runs = chooser.runs(i, tokens)
             for part, branch in enumerate(branches):
@@ -461,26 +355,8 @@ class PreparedAdaColViT:
         return Coloured(ab_n, Decisions(made.patches.to(x.dtype), made.layers.to(x.dtype)))
 
 
-def _with_policy(keep: Tensor) -> Tensor:
-    """Prepend the policy token, which is always kept. Shape (..., N) to (..., 1 + N)."""
-    return F.pad(keep, (1, 0), value=1)
-
-
 def _gated(tokens: Tensor, layers: Tensor | None, part: int, gained: Tensor) -> Tensor:
     return tokens + (gained if layers is None else layers[:, part, None, None] * gained)
-
-
-def _kinds(prune: str) -> tuple[str, ...]:
-    if prune not in ("patches+layers", "patches", "layers"):
-        raise ValueError(f"prune must be 'patches+layers', 'patches' or 'layers', got {prune!r}")
-    return tuple(prune.split("+"))
-
-
-def _check_ratio(name: str, ratio: float | None, *, wanted: bool) -> None:
-    if wanted and (ratio is None or not 0 <= ratio <= 1):
-        raise ValueError(f"random decisions need a {name} between 0 and 1, got {ratio}")
-    if not wanted and ratio is not None:
-        raise ValueError(f"{name} is for random decisions about what is pruned: it has no effect here, got {ratio}")
 
 
 def _check_groups(groups: int, head: int, hidden: int) -> None:
