@@ -30,8 +30,8 @@ class FrozenLinear:
         weight: Shape (out, in).
         bias: Shape (out,).
         activation: Applied to the result.
-        direct: Ask oneDNN itself for float32 on a processor. `F.linear` would ask MKL, which leaves half of the arithmetic units of
-            AMD processors idle; the sums are the same but for rounding. Operation counters do not see these calls.
+        direct: Ask oneDNN itself for float32 on a processor. `F.linear` asks MKL, which on an AMD processor took twice as long for
+            the same sums; they differ by rounding alone. Operation counters do not see these calls.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, activation: Activation = "none", direct: bool) -> None:
