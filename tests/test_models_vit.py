@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp.models.vit import AdaColViT, Decisions, IColoriT
-from colorexp.nn.gates import gate
+from colorexp.nn.gates import probability, straight_through
 from colorexp.nn.positions import relative_bias, resample, sinusoid
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3}
@@ -511,25 +511,26 @@ class TestAdaColViT:
             getattr(ada(**RANDOM), call)(x)
 
 
-class TestGate:
+class TestGates:
     def test_noise_makes_choices_as_likely_as_their_logits_say(self) -> None:
         logits = torch.tensor([-2.0, 0.0, 1.0]).expand(20_000, 3)
-        chosen = gate(logits, torch.rand(20_000, 3, generator=rng()), temperature=5.0, threshold=0.5)
+        soft = probability(logits, torch.rand(20_000, 3, generator=rng()), temperature=5.0)
+        chosen = straight_through(soft, 0.5)
         assert torch.equal(chosen.unique(), torch.tensor([0.0, 1.0]))
         assert torch.allclose(chosen.mean(0), logits[0].sigmoid(), atol=0.015)
 
     def test_without_noise_the_probability_decides(self) -> None:
-        logits = torch.tensor([-0.1, 0.1, 0.5, 3.0])
-        assert gate(logits, temperature=5.0, threshold=0.5).tolist() == [0, 1, 1, 1]
-        assert gate(logits, temperature=5.0, threshold=0.9).tolist() == [0, 0, 0, 1]
+        soft = probability(torch.tensor([-0.1, 0.1, 0.5, 3.0]), temperature=5.0)
+        assert straight_through(soft, 0.5).tolist() == [0, 1, 1, 1]
+        assert straight_through(soft, 0.9).tolist() == [0, 0, 0, 1]
 
     def test_the_gradient_is_that_of_the_probability(self) -> None:
         logits = torch.tensor([-1.0, 0.3], requires_grad=True)
-        gate(logits, torch.tensor([0.5, 0.5]), temperature=2.0, threshold=0.5).sum().backward()
+        straight_through(probability(logits, torch.tensor([0.5, 0.5]), temperature=2.0), 0.5).sum().backward()
         p = (logits.detach() / 2).sigmoid()
         assert torch.allclose(logits.grad, p * (1 - p) / 2)
 
     def test_the_ends_of_the_range_are_finite(self) -> None:
         logits = torch.zeros(2, requires_grad=True)
-        gate(logits, torch.tensor([0.0, 1.0]), temperature=1.0, threshold=0.5).sum().backward()
+        probability(logits, torch.tensor([0.0, 1.0]), temperature=1.0).sum().backward()
         assert torch.isfinite(logits.grad).all()

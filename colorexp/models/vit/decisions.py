@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colorexp.nn.gates import gate
+from colorexp.nn.gates import probability, straight_through
 
 Prune = Literal["patches+layers", "patches", "layers"]
 Decide = Literal["learned", "random"]
@@ -75,9 +75,9 @@ class DecisionNetwork(nn.Module):
             *(u.lt(1.0 if ratio is None else ratio).to(u.dtype) for u, ratio in zip(uniform, self.ratios, strict=True))
         )
 
-    def gate(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
-        """Decide by logits of any shape."""
-        return gate(logits, uniform, temperature=self.temperature, threshold=self.threshold)
+    def soft(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
+        """What the threshold is held against, for logits of any shape."""
+        return probability(logits, uniform, temperature=self.temperature)
 
 
 class Chooser:
@@ -88,6 +88,10 @@ class Chooser:
         self.patch_record: list[Tensor] = []
         self.layer_record: list[Tensor] = []
 
+    def answer(self, soft: Tensor) -> Tensor:
+        """Yes or no, with a gradient."""
+        return straight_through(soft, self.network.threshold)
+
     def layers(self, block: int, tokens: Tensor) -> Tensor | None:
         """Whether attention and feed-forward run, (B, 2); None where all always do."""
         if self.given is not None:
@@ -95,7 +99,7 @@ class Chooser:
         if "layers" not in self.network.kinds:
             return None
         uniform = None if self.uniform is None else self.uniform.layers[:, block]
-        chosen = self.network.gate(self.network.layers[block](tokens[:, 0]), uniform)
+        chosen = self.answer(self.network.soft(self.network.layers[block](tokens[:, 0]), uniform))
         self.layer_record.append(chosen)
         return chosen
 
@@ -107,7 +111,7 @@ class Chooser:
         if "patches" not in self.network.kinds:
             return None
         uniform = None if self.uniform is None else self.uniform.patches[:, block, part]
-        chosen = self.network.gate(self.network.patches[branch](tokens[:, 1:]).squeeze(-1), uniform)
+        chosen = self.answer(self.network.soft(self.network.patches[branch](tokens[:, 1:]).squeeze(-1), uniform))
         self.patch_record.append(chosen)
         return chosen
 
@@ -122,7 +126,7 @@ class Chooser:
 
 
 class LeanChooser(Chooser):
-    """Gives plain answers to the inference form; settled decisions are answered all at once."""
+    """Answers the inference form in booleans; settled decisions are answered all at once."""
 
     def __init__(self, network: DecisionNetwork, uniform: Decisions | None, given: Decisions | None) -> None:
         super().__init__(network, uniform, given)
@@ -130,12 +134,16 @@ class LeanChooser(Chooser):
             self.all_runs = (self.given.layers > 0.5).permute(1, 2, 0).tolist()
             self.all_kept = with_policy(self.given.patches > 0.5)
 
+    def answer(self, soft: Tensor) -> Tensor:
+        """Yes or no."""
+        return soft > self.network.threshold
+
     def runs(self, block: int, tokens: Tensor) -> list[list[bool]]:
         """Which pictures have the attention and which the feed-forward of a block."""
         if self.given is not None:
             return self.all_runs[block]
         layers = self.layers(block, tokens)
-        return [[True] * len(tokens)] * 2 if layers is None else (layers > 0.5).T.tolist()
+        return [[True] * len(tokens)] * 2 if layers is None else layers.T.tolist()
 
     def kept(self, branch: int, tokens: Tensor) -> Tensor:
         """Which tokens are informative in a branch, the policy token always. Shape (B, 1 + N), bool."""
@@ -144,7 +152,7 @@ class LeanChooser(Chooser):
         patches = self.patches(branch, tokens)
         if patches is None:
             return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return with_policy(patches > 0.5)
+        return with_policy(patches)
 
 
 def with_policy(keep: Tensor) -> Tensor:
