@@ -144,7 +144,7 @@ class AdaColViT(nn.Module):
         size, grid = self._check(x, uniform, decisions)
         tokens = self.embed(x) + self.positions_of(grid)[1:]
         tokens = torch.cat([(self.policy + self.positions[:1]).expand(len(x), -1, -1), tokens], 1)
-        chooser = Chooser(self.decisions, uniform, decisions)
+        chooser = Chooser(self.decisions, self.decisions.asked(), uniform, decisions)
         for i, block in enumerate(self.blocks):
             layers = chooser.layers(i, tokens)
             patches = chooser.patches(2 * i, tokens)
@@ -322,6 +322,7 @@ class PreparedAdaColViT:
         self.model, self.size = model, size
         self.grid = model.embed.grid(size)
         self.dtype = model.policy.dtype
+        self.asked = model.decisions.frozen()
         self.embed = FrozenEmbedding(model.embed, direct=direct)
         positions = model.positions_of(self.grid)
         self.policy, self.positions = model.policy.detach() + positions[:1], positions[1:]
@@ -346,7 +347,7 @@ class PreparedAdaColViT:
         self.model._check(x, uniform, decisions)
         tokens = self.embed(x.to(self.dtype)) + self.positions
         tokens = torch.cat([self.policy.expand(len(x), -1, -1), tokens], 1)
-        chooser = LeanChooser(self.model.decisions, uniform, decisions)
+        chooser = LeanChooser(self.model.decisions, self.asked, uniform, decisions)
         for i, branches in enumerate(self.branches):
             runs = chooser.runs(i, tokens)
             for part, branch in enumerate(branches):

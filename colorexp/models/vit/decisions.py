@@ -1,12 +1,13 @@
 """Which layers run and which patches are informative: learned, drawn or given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorexp.nn.frozen import FrozenLinear
 from colorexp.nn.gates import probability, straight_through
 
 Prune = Literal["patches+layers", "patches", "layers"]
@@ -25,6 +26,15 @@ class Decisions(NamedTuple):
     def stack(cls, pictures: Sequence[Self]) -> Self:
         """Put the draws of single pictures, (depth, 2, N) and (depth, 2), into a batch."""
         return cls(*(torch.stack(parts) for parts in zip(*pictures, strict=True)))
+
+
+class Asked(NamedTuple):
+    """The linear layers that are asked, one after the other; empty where nothing is learned."""
+
+    patches: Sequence[Callable[[Tensor], Tensor]]
+    """From patches (B, N, C) to logits (B, N, 1), two per block."""
+    layers: Sequence[Callable[[Tensor], Tensor]]
+    """From the policy token (B, C) to logits (B, 2), one per block."""
 
 
 class DecisionNetwork(nn.Module):
@@ -75,6 +85,18 @@ class DecisionNetwork(nn.Module):
             *(u.lt(1.0 if ratio is None else ratio).to(u.dtype) for u, ratio in zip(uniform, self.ratios, strict=True))
         )
 
+    def asked(self) -> Asked:
+        """The layers as modules, which train."""
+        return Asked(list(self.patches), list(self.layers))
+
+    def frozen(self) -> Asked:
+        """The layers without gradients and without the cost of calling a module."""
+        patches, layers = (
+            [FrozenLinear(m.weight, m.bias, direct=False) for m in part if isinstance(m, nn.Linear)]
+            for part in (self.patches, self.layers)
+        )
+        return Asked(patches, layers)
+
     def soft(self, logits: Tensor, uniform: Tensor | None) -> Tensor:
         """What the threshold is held against, for logits of any shape."""
         return probability(logits, uniform, temperature=self.temperature)
@@ -83,8 +105,9 @@ class DecisionNetwork(nn.Module):
 class Chooser:
     """Makes the learned decisions of one pass, block by block, and keeps them; or hands out those that are settled."""
 
-    def __init__(self, network: DecisionNetwork, uniform: Decisions | None, given: Decisions | None) -> None:
-        self.network, self.uniform, self.given = network, uniform, network.settled(uniform, given)
+    def __init__(self, network: DecisionNetwork, asked: Asked, uniform: Decisions | None, given: Decisions | None) -> None:
+        self.network, self.asked = network, asked
+        self.uniform, self.given = uniform, network.settled(uniform, given)
         self.patch_record: list[Tensor] = []
         self.layer_record: list[Tensor] = []
 
@@ -99,7 +122,7 @@ class Chooser:
         if "layers" not in self.network.kinds:
             return None
         uniform = None if self.uniform is None else self.uniform.layers[:, block]
-        chosen = self.answer(self.network.soft(self.network.layers[block](tokens[:, 0]), uniform))
+        chosen = self.answer(self.network.soft(self.asked.layers[block](tokens[:, 0]), uniform))
         self.layer_record.append(chosen)
         return chosen
 
@@ -111,7 +134,7 @@ class Chooser:
         if "patches" not in self.network.kinds:
             return None
         uniform = None if self.uniform is None else self.uniform.patches[:, block, part]
-        chosen = self.answer(self.network.soft(self.network.patches[branch](tokens[:, 1:]).squeeze(-1), uniform))
+        chosen = self.answer(self.network.soft(self.asked.patches[branch](tokens[:, 1:]).squeeze(-1), uniform))
         self.patch_record.append(chosen)
         return chosen
 
@@ -128,8 +151,8 @@ class Chooser:
 class LeanChooser(Chooser):
     """Answers the inference form in booleans; settled decisions are answered all at once."""
 
-    def __init__(self, network: DecisionNetwork, uniform: Decisions | None, given: Decisions | None) -> None:
-        super().__init__(network, uniform, given)
+    def __init__(self, network: DecisionNetwork, asked: Asked, uniform: Decisions | None, given: Decisions | None) -> None:
+        super().__init__(network, asked, uniform, given)
         if self.given is not None:
             self.all_runs = (self.given.layers > 0.5).permute(1, 2, 0).tolist()
             self.all_kept = with_policy(self.given.patches > 0.5)
