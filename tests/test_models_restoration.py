@@ -222,6 +222,13 @@ class TestUformer:
         assert len(made) == 2
         assert all(torch.equal(given, taken) for given, taken in zip(reversed(made), read, strict=True))
 
+    @torch.no_grad()
+    def test_the_first_convolution_is_followed_by_a_leaky_relu(self) -> None:
+        network, x = tiny(Uformer), picture(1, 16, 16)
+        nn.init.zeros_(network.embed[0].bias)
+        up, down = network.embed(x), network.embed(-x)
+        assert torch.allclose(torch.maximum(up, down) * -0.01, torch.minimum(up, down), atol=1e-7)
+
     def test_modulators_are_the_decoders(self) -> None:
         with torch.device("meta"):
             counts = [sum(p.numel() for p in Uformer(modulator=on).parameters()) for on in (True, False)]

@@ -157,7 +157,8 @@ def test_two_layers_reach_past_a_window_only_if_shifted(shifted: bool, windows: 
 
 
 def test_the_first_layer_is_never_shifted() -> None:
-    stage = WindowStage(width=6, feedforward=[nn.Identity()], heads=2, window=4)
+    stage = WindowStage(width=6, feedforward=[nn.Identity(), nn.Identity()], heads=2, window=4)
+    nn.init.zeros_(stage.blocks[1].attention.project.weight)  # the second layer looks nowhere
     assert torch.equal(touched(stage, 8, 8), same_window(8, 8, 4, (0, 0)))
 
 
