@@ -4,6 +4,7 @@ Networks are built at the papers' sizes with seeded weights, whatever the profil
 run, and quoted as medians and ratios: they carry over to another machine better than seconds do.
 """
 
+import itertools
 import os
 import platform
 import resource
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from colorexp import boot  # isort: skip  # noqa: F401  before anything that imports torch
 
@@ -23,10 +25,13 @@ import pandas as pd
 import torch
 from PIL import Image
 from skimage.color import rgb2lab
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp import color, config, nb, paths, runs
 from colorexp.data import images, prepare, scenes, sources
+from colorexp.reference import ReferenceIColoriT
+from colorexp.tasks import point
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
@@ -48,53 +53,113 @@ def machine(threads: int) -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, float32"
 
 
+class Subject(NamedTuple):
+    """Something that colours one picture at a paper's size."""
+
+    size: int
+    parameters: int
+    multiply_adds: float
+    job: Callable[[], object]
+    note: str = ""
+
+
 @torch.no_grad()
 def networks(paper: str) -> pd.DataFrame:
     """Parameters, multiply-adds and latency of every network of a paper at its published size, one picture at a time.
 
-    Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row.
+    Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row. Networks that
+    decide what to compute get decisions drawn at the shares that they are trained towards, another draw every time.
     """
-    chosen = config.efficiency()
-    torch.set_num_threads(chosen.threads)
-    tasks: dict[str, tuple[config.Run, Colorizer, Batch]] = {}
+    chosen, threads = config.efficiency(), THREADS.get(paper, config.efficiency().threads)
+    torch.set_num_threads(threads)
+    subjects: dict[str, Subject] = {}
+    seen: set[str] = set()
     for name in config.runs(paper):
+        if not (chosen.everything or config.load(name).present):
+            continue
         cfg = config.load(name, profile="paper")
         task = runs.build_task(cfg).eval()
-        alike = [other for other, (_, known, _) in tasks.items() if _shape(known) == _shape(task)]
-        if not alike:
-            tasks[name] = cfg, task, _picture(cfg)
-    seconds = interleaved(
-        {name: lambda task=task, batch=batch: task(batch) for name, (_, task, batch) in tasks.items()},  # type: ignore[misc]
-        repeats=chosen.repeats,
-    )
+        if _shape(task) not in seen:
+            subjects |= _subjects(name, cfg, task)
+            seen.add(_shape(task))
+    seconds = interleaved({name: subject.job for name, subject in subjects.items()}, repeats=chosen.repeats)
     rows = []
-    for name, (cfg, task, batch) in tasks.items():
-        with _every_operation(), FlopCounterMode(display=False) as counter:
-            task(batch)
+    for name, subject in subjects.items():
         times = [1000 * value for value in seconds[name]]
         rows.append(
             {
                 "run": name,
-                "size": f"{cfg.data.size}x{cfg.data.size}",
-                "parameters": sum(p.numel() for p in task.model.parameters()),
-                "multiply_adds_g": round(counter.get_total_flops() / 2e9, 4),
+                "size": f"{subject.size}x{subject.size}",
+                "parameters": subject.parameters,
+                "multiply_adds_g": round(subject.multiply_adds / 1e9, 4),
                 "latency_ms": round(statistics.median(times), 2),
+                "latency_std_ms": round(statistics.pstdev(times), 2),
                 "fastest_ms": round(min(times), 2),
                 "slowest_ms": round(max(times), 2),
-                "machine": machine(chosen.threads),
+                "machine": machine(threads),
                 "repeats": chosen.repeats,
+                "note": subject.note,
             }
         )
     return pd.DataFrame(rows)
 
 
+THREADS = {"adacolvit": 1}
+"""Papers that time on a number of threads of their own."""
+DRAWS = 16
+"""Decisions that a network which decides is timed with, in turn."""
+
+
+def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]:
+    """A run's network as it would be used: in its form for inference where it has one."""
+    batch, parameters = _picture(cfg), sum(p.numel() for p in task.model.parameters())
+    model: Any = task.model
+    prepared = getattr(model, "prepared", None)
+    if prepared is None:
+        return {name: Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: task(batch))}
+    x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
+    if not hasattr(task.model, "infer"):
+        fast = prepared()
+        dense = Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: fast(x))
+        if name.endswith("/icolorit_t"):
+            plain = ReferenceIColoriT(task.model.state_dict(), size=cfg.data.size)
+            told = "written plainly: eager attention, biases gathered at every call"
+            return {name: dense, f"{name}, reference": dense._replace(job=lambda: plain(x), note=told)}
+        return {name: dense}
+    drawn = [_drawn(task, size, seed) for seed in range(DRAWS)]
+    cost = statistics.mean(float(model.multiply_adds(decisions, size)) for decisions in drawn)
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16) if name.endswith("/adacolvit_t") else (torch.float32,):
+        fast, turns = prepared(dtype=dtype), itertools.cycle(drawn)
+        label = name if dtype == torch.float32 else f"{name}, bfloat16"
+        told = "decisions drawn, not learned"
+        job = lambda fast=fast, turns=turns: fast(x, decisions=next(turns))  # noqa: E731
+        found[label] = Subject(cfg.data.size, parameters, cost, job, told)
+    return found
+
+
+def _drawn(task: Colorizer, size: tuple[int, int], seed: int) -> Any:  # noqa: ANN401  what the network's `draw` makes
+    """Decisions at the shares that a task pulls its network to."""
+    assert isinstance(task, point.PointColorizer)
+    uniform = task.model.draw(size, torch.Generator().manual_seed(seed))
+    shares = [1.0 if share is None else share for share in (task.beta1, task.beta2)]
+    return type(uniform)(*((part < share).float()[None] for part, share in zip(uniform, shares, strict=True)))
+
+
+def _counted(job: Callable[[], object]) -> float:
+    with _every_operation(), FlopCounterMode(display=False) as counter:
+        job()
+    return counter.get_total_flops() / 2
+
+
 @contextmanager
 def _every_operation() -> Iterator[None]:
-    """torch's fused transformer layer is one operation to the counter, which then misses it: take it apart while counting."""
+    """The counter misses torch's fused layers and, on the CPU, its fused attention: take them apart while counting."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode
 
 from colorexp import paths
+from colorexp.amount import Amount
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 
@@ -40,36 +41,9 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 _strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
-MOST_HINTS = 1_000_000
-
-
-class HintRange(NamedTuple):
-    """An amount of hints as text says it: a share of the pixels, or a count between two ends."""
-
-    low: float
-    high: float
-    share: bool
-
-
-def hint_range(text: str) -> HintRange:
-    """Read `"0.5%"` (of the pixels), `"10"` (hints) or `"0-128"` (either end and all between).
-
-    Raises:
-        ValueError: If `text` is none of these, or asks for more than all pixels or `MOST_HINTS` hints.
-    """
-    if match := re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]+)?)%", text):
-        percent = float(match[1])
-        if percent <= 100:
-            return HintRange(percent / 100, percent / 100, share=True)
-    if match := re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", text):
-        low, high = int(match[1]), int(match[2] or match[1])
-        if low <= high <= MOST_HINTS:
-            return HintRange(low, high, share=False)
-    raise ValueError(f"an amount of hints is '0.5%', '10' or '0-128', at most 100% or {MOST_HINTS}, got {text!r}")
-
 
 def _amount(text: str) -> str:
-    hint_range(text)
+    Amount.parse(text)
     return text
 
 
@@ -79,7 +53,7 @@ def _distinct(names: list[str]) -> list[str]:
     return names
 
 
-Amount = Annotated[str, AfterValidator(_amount)]
+HintAmount = Annotated[str, AfterValidator(_amount)]
 Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 
 
@@ -145,11 +119,11 @@ class Data:
 class Hinting:
     """Which colours are revealed to the network."""
 
-    hints: Amount = "0"
-    """Amount in training: `0.5%`, `10` or `0-128`; see `hint_range`."""
+    hints: HintAmount = "0"
+    """Amount in training: `0.5%`, `10` or `0-128`; see `amount.Amount`."""
     hint_patch: Positive = 2
     hint_layout: Literal["free", "cells"] = "cells"
-    protocols: Annotated[list[Amount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
+    protocols: Annotated[list[HintAmount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
     """Amounts in evaluation; each is a row of the results."""
     hint_files: dict[str, str] = field(default_factory=dict)
     """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used in evaluation instead of seeded draws."""
@@ -217,6 +191,8 @@ class Efficiency:
 
     repeats: Positive = 5
     """Timed rounds; the median is quoted."""
+    everything: bool = True
+    """Whether networks of runs that the profile leaves out are measured too."""
     threads: Positive = 2
 
 
@@ -232,7 +208,7 @@ class Run:
     parent: str | None
     """The run it varies, without the paper."""
     init: str
-    """What it starts from: the model.safetensors of another run, or the prepared data."""
+    """What it starts from: the folder of another run, or prepared data (`artifacts/prepared/...`) and its seed."""
     seed: Seed
     model: str
     """`module:Class`."""

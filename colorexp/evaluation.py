@@ -24,6 +24,9 @@ OFFICIAL = "artifacts/results"
 KEYS = ("dataset", "split", "image", "protocol", "seed", "near_gray")
 """Columns that say what a row is; all others are measures."""
 
+SHOWN = "shown_"
+"""Prefix of those of a prediction's extras that are kept as pictures: (B, H, W) uint8."""
+
 Measure = Callable[[Batch, Prediction, Tensor, Tensor], Tensor]
 """Batch, prediction, predicted and true picture (uint8) to one value per picture."""
 
@@ -36,7 +39,7 @@ class Results(NamedTuple):
     features: dict[str, np.ndarray]
     """`<dataset>/<protocol>/features` and `/logits`, and `<dataset>/truth/...`, where the run asks for them."""
     samples: dict[str, np.ndarray]
-    """`<dataset>/<image>.<protocol>` and `.truth`, `.input`: (H, W, 3) uint8."""
+    """`<dataset>/<image>.<protocol>` and `.truth`, `.input`: (H, W, 3) uint8; planes that the task shows: (H, W) uint8."""
 
 
 @torch.no_grad()
@@ -69,7 +72,7 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
                     extracted = cast(Callable[[Tensor], tuple[Tensor, Tensor]], extractor)(picture)
                     for kind, part in zip(("features", "logits"), extracted, strict=True):
                         features.setdefault(f"{dataset}/{column}/{kind}", []).append(part.cpu())
-                _keep_samples(samples, cfg.evaluation.samples, dataset, protocol, batch, rgb, truth)
+                _keep_samples(samples, cfg.evaluation.samples, dataset, protocol, batch, prediction, rgb, truth)
     stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
     frame = pd.concat(rows, ignore_index=True).sort_values(["dataset", "protocol", "image"], ignore_index=True)
     return Results(frame, stacked, samples)
@@ -134,14 +137,24 @@ def _rows(cfg: Run, dataset: str, protocol: str, batch: Batch, near_gray: list[b
 
 
 def _keep_samples(
-    samples: dict[str, np.ndarray], limit: int, dataset: str, protocol: str, batch: Batch, rgb: Tensor, truth: Tensor
+    samples: dict[str, np.ndarray],
+    limit: int,
+    dataset: str,
+    protocol: str,
+    batch: Batch,
+    prediction: Prediction,
+    rgb: Tensor,
+    truth: Tensor,
 ) -> None:
-    """Of the first pictures of a dataset: the input with its hints, the result, and once the truth."""
+    """Of the first pictures of a dataset: the input with its hints, the result, what the task wants shown, and once the truth."""
     shown = _picture(batch["L"], batch["hint_ab"])
+    wanted = {name.removeprefix(SHOWN): value for name, value in prediction.extras.items() if name.startswith(SHOWN)}
     kept = sum(1 for name in samples if name.startswith(f"{dataset}/") and name.endswith(f".{protocol}"))
     for i, name in enumerate(batch["id"][: max(0, limit - kept)]):
         for label, picture in ((protocol, rgb), (f"{protocol}.input", shown), ("truth", truth)):
             samples[f"{name}.{label}"] = picture[i].permute(1, 2, 0).cpu().numpy()
+        for label, plane in wanted.items():
+            samples[f"{name}.{protocol}.{label}"] = plane[i].cpu().numpy()
 
 
 def _measures(asked: Evaluation, device: torch.device) -> dict[str, Measure]:

@@ -15,36 +15,9 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from colorexp import color, paths
-from colorexp.config import hint_range
+from colorexp.amount import Amount as Amount
 
 Layout = Literal["free", "cells"]
-
-
-class Amount(NamedTuple):
-    """How many hints a picture gets: a share of its pixels, or a count drawn from `low..high`."""
-
-    low: float
-    high: float
-    share: bool
-
-    @classmethod
-    def parse(cls, text: str) -> "Amount":
-        """Read `"0.5%"` (of the pixels), `"10"` (hints) or `"0-128"` (uniform, both ends included).
-
-        Raises:
-            ValueError: If `text` is none of these.
-        """
-        return cls(*hint_range(text))
-
-    def draw(self, size: tuple[int, int], patch: int, rng: Generator) -> int:
-        """The number of hints for a picture of `size` (H, W) with hints of side `patch`.
-
-        Unspecified: the paper says "approximately 0.5%"; as in its released code the number is rounded down and overlaps are
-            not made up for.
-        """
-        if self.share:
-            return int(size[0] * size[1] * self.low / patch**2)
-        return int(torch.randint(int(self.low), int(self.high) + 1, (), generator=rng))
 
 
 class Hints(NamedTuple):

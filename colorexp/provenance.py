@@ -4,8 +4,9 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from colorexp import paths
 
@@ -34,8 +35,13 @@ def code_hash(modules: Iterable[str]) -> str:
     """Of the given modules of this package and all they import from it."""
     digest = hashlib.sha256()
     for module in sorted(closure(modules)):
-        digest.update(module.encode() + b"\0" + _file(module).read_bytes())
+        digest.update(f"{module} {module_hash(module)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def module_hash(module: str) -> str:
+    """Of one module's code: comments, docstrings and layout do not count."""
+    return _read(module).hash
 
 
 def closure(modules: Iterable[str]) -> set[str]:
@@ -46,13 +52,38 @@ def closure(modules: Iterable[str]) -> set[str]:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting += _imports(module)
+            waiting += _read(module).imports
     return found
 
 
-def _imports(module: str) -> list[str]:
+class _Module(NamedTuple):
+    hash: str
+    imports: list[str]
+
+
+def _read(module: str) -> _Module:
+    file = _file(module)
+    return _parsed(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(file: Path, _stamp: int) -> _Module:
+    tree = ast.parse(file.read_text())
+    found = imports(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+    return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], found)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+
+
+def imports(tree: ast.AST) -> list[str]:
+    """Modules of this package that some code imports itself, also inside functions."""
     names = []
-    for node in ast.walk(ast.parse(_file(module).read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -32,6 +32,8 @@ from colorexp.tasks.base import Colorizer, Setting
 from colorexp.tasks.callbacks import Clock, History, Lines, Resume, Samples
 
 WEIGHTS = "model.safetensors"
+PREPARED = "artifacts/prepared/"
+"""Where the `init` of a run that starts from its seed lies."""
 HISTORY = "history.csv"
 CARD = "run.json"
 
@@ -73,8 +75,8 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
     torch.set_num_threads(cfg.hardware.threads)
     data = ColorizationData(data=cfg.data, hinting=cfg.hinting, fitting=cfg.fitting, hardware=cfg.hardware, seed=cfg.seed)
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
-    if cfg.init.endswith(WEIGHTS):
-        state = weights.read(paths.root() / cfg.init)
+    if not cfg.init.startswith(PREPARED):
+        state = weights.read(paths.root() / cfg.init / WEIGHTS)
         begin = getattr(task.model, "start_from", None)  # of a network that varies another one
         if begin:
             begin(state)

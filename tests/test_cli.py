@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 from PIL import Image
-from tiny import ROOT, change, environment, fast_provenance, make_project, quick
+from tiny import ROOT, change, environment, make_project, quick
 from typer.testing import CliRunner
 
 from colorexp import config, evaluation, paths, runs
@@ -44,7 +44,7 @@ def refused(result: Result) -> str:
 @pytest.fixture(scope="module")
 def trained(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = make_project(tmp_path_factory.mktemp("cli") / "project", prepared=tiny_project)
-    with chdir(folder), environment(WANDB_MODE="disabled"), fast_provenance():
+    with chdir(folder), environment(WANDB_MODE="disabled"):
         runs.train(runs.build(quick(MAIN, evaluate_on=["scenes"])))
     return folder
 

@@ -55,7 +55,14 @@ def test_imports_are_seen() -> None:
 
 @pytest.mark.parametrize(
     ("module", "allowed"),
-    [("color", set()), ("hints", {"color"}), ("types", set()), ("paths", set()), ("seeding", set())],
+    [
+        ("color", set()),
+        ("hints", {"amount", "color", "paths"}),
+        ("amount", set()),
+        ("types", set()),
+        ("paths", set()),
+        ("seeding", set()),
+    ],
 )
 def test_the_floor_stands_on_nothing(module: str, allowed: set[str]) -> None:
     assert own_imports(module) <= allowed
@@ -103,7 +110,7 @@ def test_files_are_unpickled_in_one_place_and_as_tensors_alone() -> None:
     assert not found & {"torch.load", "pickle.load", "pickle.loads", "cloudpickle", "dill"}
 
 
-@pytest.mark.parametrize("module", ["colorexp", "colorexp.config", "colorexp.paths", "colorexp.seeding"])
+@pytest.mark.parametrize("module", ["colorexp", "colorexp.amount", "colorexp.config", "colorexp.paths", "colorexp.seeding"])
 def test_what_only_reads_settings_starts_without_torch(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'pytorch_lightning', 'matplotlib') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)

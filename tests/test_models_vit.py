@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from reference_icolorit import ReferenceIColoriT
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp.models.vit import AdaColViT, Decisions, IColoriT
 from colorexp.nn.gates import probability, straight_through
 from colorexp.nn.positions import relative_bias, resample, sinusoid
+from colorexp.reference import ReferenceIColoriT
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3}
 

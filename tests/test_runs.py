@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import Callback
-from tiny import QUICK, ROOT, change, environment, fast_provenance, make_batch, make_project, quick, small_options
+from tiny import QUICK, ROOT, change, environment, make_batch, make_project, quick, small_options
 
 from colorexp import config, evaluation, paths, runs, weights
 from colorexp.config import Run
@@ -33,7 +33,7 @@ RESULT = ("model.safetensors", "history.csv", "run.json")
 def trained(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A run after four epochs, as the pipeline leaves it."""
     folder = make_project(tmp_path_factory.mktemp("runs") / "project", prepared=tiny_project)
-    with chdir(folder), environment(WANDB_MODE="disabled"), fast_provenance():
+    with chdir(folder), environment(WANDB_MODE="disabled"):
         cfg = quick(MAIN, epochs=4, lr=3e-2)
         history = runs.train(runs.build(cfg))
         yield SimpleNamespace(project=folder, cfg=cfg, history=history, out=paths.run(MAIN))
@@ -228,7 +228,7 @@ def killed(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 @pytest.fixture(scope="module")
 def uninterrupted(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = make_project(tmp_path_factory.mktemp("whole") / "project", prepared=tiny_project)
-    with chdir(folder), environment(WANDB_MODE="disabled"), fast_provenance():
+    with chdir(folder), environment(WANDB_MODE="disabled"):
         return content(train(quick(MAIN, **killed_training.VALUES)))
 
 
@@ -396,16 +396,16 @@ def test_a_run_starts_from_the_weights_of_another(trained: SimpleNamespace, prep
     source = paths.run(MAIN)
     source.parent.mkdir(parents=True)
     source.symlink_to(trained.out)
-    cfg = quick(MAIN, init=f"artifacts/runs/{MAIN}/model.safetensors", seed=5)
+    cfg = quick(MAIN, init=f"artifacts/runs/{MAIN}", seed=5)
     start = runs.build(cfg, out="unused").task.model.state_dict()
     given = weights.read(trained.out / "model.safetensors")
     assert all(torch.equal(tensor, given[name]) for name, tensor in start.items())
     drawn = runs.build(change(cfg, init="artifacts/prepared/scenes/stats.json"), out="unused").task.model.state_dict()
     assert any(not torch.equal(tensor, given[name]) for name, tensor in drawn.items())
-    with pytest.raises(ValueError, match=r"artifacts/runs/user_guided/res_unet/model\.safetensors does not fit SimpleUNet"):
+    with pytest.raises(ValueError, match=r"artifacts/runs/user_guided/res_unet does not fit SimpleUNet"):
         runs.build(quick("user_guided/simple_unet", init=cfg.init))
     with pytest.raises(FileNotFoundError, match=r"no weights at .*nowhere/model\.safetensors"):
-        runs.build(quick(MAIN, init="nowhere/model.safetensors"))
+        runs.build(quick(MAIN, init="nowhere"))
 
 
 # Several processes

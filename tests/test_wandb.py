@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import ROOT, environment, fast_provenance, make_project, quick
+from tiny import ROOT, environment, make_project, quick
 from wandb.proto.wandb_internal_pb2 import Record
 
 from colorexp import runs
@@ -77,7 +77,7 @@ def parts(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                 raise OSError("stop")
 
     usual = {"WANDB_MODE": "offline", "WANDB_DIR": str(folder / "logs")}
-    with chdir(folder), environment(**usual), fast_provenance(), pytest.MonkeyPatch.context() as patch:
+    with chdir(folder), environment(**usual), pytest.MonkeyPatch.context() as patch:
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setattr(runs, "Lines", Failing)
         with pytest.raises(OSError, match="stop"):

@@ -6,16 +6,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from ruamel.yaml import YAML
 from torch import Tensor
 
-from colorexp import color, config, provenance, runs
+from colorexp import color, config, runs
 from colorexp.config import GROUPS, Run
 from colorexp.data.fetch import fetch
 from colorexp.data.prepare import prepare
@@ -30,8 +28,12 @@ SMALL = {
     "patch": 8,
     "feedforward": 8,
     "bottleneck_feedforward": 8,
+    "width": 24,
 }
 """Constructor arguments that make a network small, whichever of them it has; a run that is smaller already stays so."""
+
+INIT = "artifacts/prepared/scenes/stats.json"
+"""Runs that start from another run start from their seed here."""
 
 QUICK: dict[str, Any] = {
     "train_on": {"scenes": 1, "photos": 1},
@@ -93,14 +95,6 @@ def copy_data(project: Path) -> Path:
 
 
 @contextmanager
-def fast_provenance() -> Iterator[None]:
-    """Every module is parsed for its imports once, not twice per training."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(provenance, "_imports", cache(provenance._imports))
-        yield
-
-
-@contextmanager
 def environment(**variables: str) -> Iterator[None]:
     """Environment variables for a while; for fixtures that outlive a test."""
     before = {name: os.environ.get(name) for name in variables}
@@ -141,7 +135,7 @@ def small_options(cfg: Run) -> dict[str, Any]:
 def tiny(name: str, **values: Any) -> Run:
     """A run at smoke scale with a small network, on one CPU thread, present in every profile."""
     cfg = config.load(name, profile="smoke")
-    cfg = change(cfg, **small_options(cfg), accelerator="cpu", threads=1, profiles=list(config.PROFILES))
+    cfg = change(cfg, **small_options(cfg), accelerator="cpu", threads=1, profiles=list(config.PROFILES), init=INIT)
     return change(cfg, **values)
 
 

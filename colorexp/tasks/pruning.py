@@ -5,37 +5,19 @@ Source: AdaColViT, Table 3; every class names its method's own paper.
 
 import copy
 import math
-from abc import abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from colorexp import color, losses
-from colorexp.seeding import generator
+from colorexp import losses
 from colorexp.tasks.base import Setting
-from colorexp.tasks.point import SCALE, PointColorizer, encode
+from colorexp.tasks.point import PointColorizer, encode
 from colorexp.types import Batch, Prediction
 
 
-class PruningColorizer(PointColorizer):
-    """The Huber loss and what a method adds to it."""
-
-    def loss(self, batch: Batch, output: Any) -> dict[str, Tensor]:  # noqa: ANN401  what the method's network returns
-        """The weighted sum, its parts but for the distillation, and the shares that were kept."""
-        target = color.normalise(batch["L"], batch["ab"], SCALE)[1]
-        huber = losses.huber(output.ab_n, target, delta=self.huber_delta)
-        sparsity = self.sparsity(output)
-        kept = {"patch_ratio": output.decisions.patches.detach().mean(), "layer_ratio": output.decisions.layers.detach().mean()}
-        return {"loss": huber + sparsity, "huber": huber, "sparsity": sparsity, **kept}
-
-    @abstractmethod
-    def sparsity(self, output: Any) -> Tensor:  # noqa: ANN401  what the method's network returns
-        """What pulls the network to compute less, weighted."""
-
-
-class DynamicViTColorizer(PruningColorizer):
+class DynamicViTColorizer(PointColorizer):
     """Huber loss, shares of patches per stage, and the distance to what the network was before anything was dropped.
 
     The teacher is a copy of the network at the start of training that keeps every patch: for a network that starts from a trained
@@ -126,7 +108,7 @@ class DynamicViTColorizer(PruningColorizer):
                     parameter.grad = None
 
 
-class AdaViTColorizer(PruningColorizer):
+class AdaViTColorizer(PointColorizer):
     """Huber loss, and distances between the shares of patches, layers and heads that are kept and those that shall be.
 
     Args:
@@ -176,21 +158,12 @@ class AdaViTColorizer(PruningColorizer):
             apart = apart + (layers[:, 1:].mean() - self.layer_ratio).abs()
         return self.usage_weight * apart
 
-    def predict(self, batch: Batch) -> Prediction:
-        """As its base, with the heads that were kept."""
-        ab_n, decisions = self.model.infer(encode(batch))
-        return Prediction(color.denormalise(batch["L"], ab_n, SCALE)[1], decisions._asdict())
-
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
-        """As its base, with the share of heads and the multiply-adds that they leave."""
-        scores = super().scores(batch, prediction)
-        size = (batch["L"].shape[-2], batch["L"].shape[-1])
-        decisions = type(self.model.draw(size, generator("shape")))(**prediction.extras)
-        cost = self.model.multiply_adds(decisions, size).double() / 1e6
-        return {**scores, "multiply_adds_m": cost, "head_ratio": decisions.heads.flatten(1).mean(1)}
+        """As its base, with the share of heads."""
+        return {**super().scores(batch, prediction), "head_ratio": prediction.extras["heads"].flatten(1).mean(1)}
 
 
-class AViTColorizer(PruningColorizer):
+class AViTColorizer(PointColorizer):
     """Huber loss, a price for every block that a patch goes through, and a distribution of where patches halt.
 
     Args:

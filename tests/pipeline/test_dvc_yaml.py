@@ -1,17 +1,16 @@
 """dvc.yaml names everything a stage can execute, so that no change goes unnoticed, and nothing that would re-run too much."""
 
-import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
-from colorexp import provenance
+from colorexp import stages
 
 ROOT = Path(__file__).parents[2]
-RUNNERS = {"colorexp.nb", "colorexp.absent", "colorexp.cli"}
-"""How a notebook is started changes nothing of what it computes."""
 
 
 def load(name: str) -> dict:
@@ -32,55 +31,50 @@ def notebook_of(stage: str) -> Path:
     return ROOT / "notebooks" / stem
 
 
-def imported_by(notebook: Path) -> set[str]:
-    source = "\n".join("".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code")
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return {name for name in names if name.startswith("colorexp") and module_file(name).is_file()}
+def fingerprint(stage: str) -> str:
+    kind, _, paper = stage.partition("_")
+    return f"build/code/{kind}/{paper}/${{key}}.json" if kind in stages.PER_RUN else f"build/code/{stage}.json"
 
 
-def module_file(module: str) -> Path:
-    path = ROOT / Path(*module.split("."))
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+@pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
+def test_a_stage_depends_on_its_notebook_and_on_the_fingerprint_of_its_code(stage: str) -> None:
+    deps = body(stage)["deps"]
+    assert fingerprint(stage) in deps
+    assert f"build/nb/{notebook_of(stage).name}" in deps
+    assert not [dep for dep in deps if dep.endswith(".py")]
 
 
-def named_classes(stage: str) -> set[str]:
-    """Modules of models and tasks, which params.yaml names and the stage imports by name."""
-    papers = [stage.split("_", 1)[1]] if stage.startswith(("train_", "evaluate_")) else []
-    papers = list(PARAMS["runs"]) if stage == "efficiency" else papers
-    runs = [run for paper in papers for run in PARAMS["runs"][paper].values()]
-    return {run[key].split(":")[0] for run in runs for key in ("model", "task")}
-
-
-def has_code(path: Path) -> bool:
-    return any(not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)) for n in ast.parse(path.read_text()).body)
-
-
-def needed(stage: str) -> set[str]:
-    modules = provenance.closure(imported_by(notebook_of(stage)) | named_classes(stage)) - RUNNERS
-    files = [module_file(module) for module in modules]
-    return {
-        file.relative_to(ROOT).as_posix()
-        for file in files
-        if (has_code(file) and file.parent.name != "colorexp") or file.stem != "__init__"
+def test_fingerprints_are_taken_of_every_module_and_notebook() -> None:
+    deps = set(STAGES["sources"]["deps"])
+    assert {dep for dep in deps if dep.startswith("colorexp/")} == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "colorexp").rglob("*.py")
+    }
+    assert {dep for dep in deps if dep.startswith("notebooks/")} == {
+        path.relative_to(ROOT).as_posix() for path in stages.notebooks()
     }
 
 
-@pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
-def test_a_stage_depends_on_every_module_it_can_execute(stage: str) -> None:
-    given = {dep for dep in body(stage)["deps"] if dep.startswith("colorexp/")}
-    assert needed(stage) - given == set(), "missing in dvc.yaml"
+KINDS = {(run["model"], run["task"]): f"{paper}/{name}" for paper, runs in PARAMS["runs"].items() for name, run in runs.items()}
+"""One run for every network and task."""
 
 
-@pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
-def test_a_stage_depends_on_no_module_it_cannot_execute(stage: str) -> None:
-    """A superfluous dependency retrains for nothing."""
-    given = {dep for dep in body(stage)["deps"] if dep.startswith("colorexp/") and dep.endswith(".py")}
-    assert given - needed(stage) == set(), "superfluous in dvc.yaml"
+@pytest.mark.parametrize("run", KINDS.values())
+def test_what_a_training_imports_is_in_its_fingerprint(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by following imports, checked against what a process really loads."""
+    monkeypatch.chdir(ROOT)
+    notebook = sorted(stages.imported(ROOT / "notebooks" / "train.ipynb") | stages.imported(ROOT / "notebooks" / "evaluate.ipynb"))
+    code = f"""
+import importlib, json, sys
+from colorexp import boot
+for name in {notebook}:
+    importlib.import_module(name)
+from colorexp import config, runs
+runs.build_task(config.load({run!r}, profile="smoke"))
+print(json.dumps([name for name in sys.modules if name.split(".")[0] == "colorexp"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    known = stages.executed("train", run) | stages.executed("evaluate", run)
+    assert set(json.loads(done.stdout)) - known == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -93,12 +87,14 @@ def test_no_stage_depends_on_a_folder_of_code(stage: str) -> None:
 def test_every_run_has_its_stages(paper: str) -> None:
     for stage in (f"train_{paper}", f"evaluate_{paper}"):
         assert STAGES[stage]["foreach"] == f"${{runs.{paper}}}"
-        assert {f"runs.{paper}.${{key}}", f"profiles.${{profile}}.{paper}", "profile", "seed"} <= set(body(stage)["params"])
+    wanted = {f"runs.{paper}.${{key}}", f"profiles.${{profile}}.{paper}", "profile", "seed"}
+    assert set(body(f"train_{paper}")["params"]) == wanted
+    assert f"artifacts/runs/{paper}/${{key}}" in body(f"evaluate_{paper}")["deps"], "whose run.json holds the parameters"
 
 
-def test_every_notebook_is_a_source_and_has_a_stage() -> None:
+def test_every_notebook_has_a_stage() -> None:
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert set(STAGES["sources"]["foreach"]) == names == {notebook_of(stage).stem for stage in NOTEBOOK_STAGES}
+    assert names == {notebook_of(stage).stem for stage in NOTEBOOK_STAGES}
 
 
 @pytest.mark.parametrize("profile", PARAMS["profiles"])

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from colorexp.models.pruned_vit.body import Body, Size, hiding
 from colorexp.nn.attention import Attention, attend
-from colorexp.nn.gates import gate
+from colorexp.nn.gates import probability, straight_through
 
 Parts = tuple[Tensor, Tensor, Tensor]
 
@@ -245,7 +245,7 @@ class AdaViT(Body):
         return stay, self._gate(self.layer_decisions[block - 1](policy), drawn[1], self.threshold), heads
 
     def _gate(self, logits: Tensor, uniform: Tensor | None, threshold: float) -> Tensor:
-        return gate(logits, uniform, temperature=self.temperature, threshold=threshold)
+        return straight_through(probability(logits, uniform, temperature=self.temperature), threshold)
 
     def _wanted(self, batch: int, patches: int) -> dict[str, tuple[int, ...]]:
         return {**super()._wanted(batch, patches), "heads": (batch, len(self.blocks), self.heads)}

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, Size, among, check_removed
 from colorexp.nn.attention import NORM_EPS, Block, xavier
-from colorexp.nn.gates import gate
+from colorexp.nn.gates import probability, straight_through
 
 HIGHEST_HIDDEN = 30.0
 """Largest logit of a hidden key above the visible ones: its exponential meets a zero, and must be finite for that."""
@@ -194,7 +194,7 @@ class DynamicViT(Body):
         stage = self.stages.index(block)
         logits = self.predictors[stage](tokens, kept)
         if noise is not None:
-            return gate(logits, noise, temperature=1.0, threshold=0.5)
+            return straight_through(probability(logits, noise, temperature=1.0), 0.5)
         best = logits.masked_fill(kept == 0, -torch.inf).topk(self._count(stage, patches), 1).indices
         return torch.zeros_like(logits).scatter(1, best, 1.0)
 

@@ -99,7 +99,7 @@ class AdaColViT(nn.Module):
         keep_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        self.size, self.side, self.groups = size, side_of(size, patch), groups
+        self.size, self.side, self.groups, self.decide = size, side_of(size, patch), groups, decide
         hidden = mlp_ratio * width
         self.embed = PatchEmbedding(patch=patch, width=width)
         self.policy = nn.Parameter(torch.zeros(1, 1, width))

@@ -1,0 +1,215 @@
+"""The exhibits of AdaColViT: which run stands beside which printed row."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from colorexp import config, paths
+from colorexp.report import tables
+from colorexp.report.tables import Cell
+
+PAPER = "adacolvit"
+METHODS = {
+    "Uformer-T": "uformer_t",
+    "Uformer-S": "uformer_s",
+    "SwinIR-T": "swinir_t",
+    "SwinIR-S": "swinir_s",
+    "iColoriT-T-d6": "icolorit_t_d6",
+    "iColoriT-T": "icolorit_t",
+    "iColoriT-T-d24": "icolorit_t_d24",
+    "AdaColViT-T": "adacolvit_t",
+    "AdaColViT-T-d24": "adacolvit_t_d24",
+    "DynamicViT": "dynamicvit",
+    "AdaViT": "adavit",
+    "A-ViT": "avit",
+    "AdaColViT-T groups=2": "adacolvit_t",
+    "AdaColViT-T groups=4": "adacolvit_t_g4",
+    "AdaColViT-T groups=8": "adacolvit_t_g8",
+}
+"""Runs by the paper's names of methods."""
+
+BASELINE = "hints spread, no network"
+QUANTITIES = {"gflops": "multiply_adds_m", "psnr@10": "psnr", "lpips@10": "lpips_vgg_unit"}
+"""Measures by the paper's names of quantities."""
+
+
+def run_of(method: str) -> str:
+    """`adacolvit/<run>` of a method, or of the baseline."""
+    return f"{PAPER}/{'spread' if method == BASELINE else METHODS[method]}"
+
+
+def known(methods: Iterable[str]) -> list[str]:
+    """Those of some methods that params.yaml has a run for, and the baseline."""
+    return [*(m for m in methods if run_of(m) in config.runs(PAPER)), BASELINE]
+
+
+def test_sets() -> list[str]:
+    """Datasets on which the dense network is evaluated in this profile."""
+    return list(config.load(f"{PAPER}/icolorit_t").data.evaluate_on)
+
+
+def cell(method: str, quantity: str, dataset: str, *, published: float | None = None, hints: str = "10") -> Cell:
+    """One number of a method on a dataset, multiply-adds in billions."""
+    labels = {"method": method, "pictures": dataset, "quantity": quantity}
+    found = tables.tested(run_of(method), QUANTITIES[quantity], dataset=dataset, protocol=hints, labels=labels, published=published)
+    if quantity == "gflops" and isinstance(found.values, pd.Series):
+        found = found._replace(values=found.values / 1000)
+    return found
+
+
+def compared(exhibit: str, methods: Sequence[str], printed_on: dict[str, str]) -> pd.DataFrame:
+    """Published beside measured for one of the paper's tables.
+
+    Args:
+        exhibit: As in published/adacolvit.csv.
+        methods: In the table's order.
+        printed_on: The paper's data sets, and ours that is the same; an empty name where we have none. Their rows carry the printed
+            numbers; the profile's own test sets follow.
+    """
+    printed = tables.published(PAPER, exhibit)
+    value = printed.set_index(["method", "dataset", "metric"])["value"].to_dict()
+    cells = []
+    for method in known(methods):
+        ours = [name for name in test_sets() if name not in printed_on.values()]
+        for dataset, theirs in [*((own or name, name) for name, own in printed_on.items()), *((name, "") for name in ours)]:
+            for quantity in QUANTITIES:
+                cells.append(cell(method, quantity, dataset, published=value.get((method, theirs, quantity))))
+    return tables.comparison(cells)
+
+
+def by_hints(metric: str, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """A measure by number of hints, method and test set, with intervals."""
+    cells = []
+    for method in known(methods or list(METHODS)[:-3]):
+        cfg = config.load(run_of(method))
+        for dataset in test_sets() if cfg.present else ():
+            for protocol in sorted(cfg.hinting.protocols, key=int):
+                labels = {"method": method, "pictures": dataset, "hints": protocol}
+                cells.append(tables.tested(cfg.name, metric, dataset=dataset, protocol=protocol, labels=labels))
+    table = tables.comparison(cells)
+    return table.assign(hints=table["hints"].astype(int))
+
+
+def tradeoff(hints: Sequence[int], metric: str = "psnr") -> pd.DataFrame:
+    """Measure and mean multiply-adds of every method, per number of hints, on the first test set (Figure 4)."""
+    rows = []
+    for method in known(list(METHODS)[:-3]):
+        if not config.load(run_of(method)).present:
+            continue
+        for count in hints:
+            cost = cell(method, "gflops", test_sets()[0], hints=str(count)).values
+            quality = tables.tested(run_of(method), metric, dataset=test_sets()[0], protocol=str(count), labels={}).values
+            means = [float(v.mean()) if isinstance(v, pd.Series) else 0.0 for v in (cost, quality)]
+            rows.append({"method": method, "hints": f"{count} hints", "gflops": means[0], metric: means[1]})
+    return pd.DataFrame(rows)
+
+
+SELECTIONS = {
+    "patches and layers": "adacolvit_t",
+    "patches": "adacolvit_t_patches",
+    "layers": "adacolvit_t_layers",
+    "random": "adacolvit_t_random",
+    "nothing pruned": "icolorit_t",
+}
+
+
+def selection() -> pd.DataFrame:
+    """What is selected, what it costs and what it gives at 10 hints, per test set (Figure 6)."""
+    rows = []
+    for name, run in SELECTIONS.items():
+        found = tables.results(f"{PAPER}/{run}") if config.load(f"{PAPER}/{run}").present else pd.DataFrame()
+        for dataset, part in found[found["protocol"] == "10"].groupby("dataset") if len(found) else ():
+            cost, quality = part["multiply_adds_m"].mean() / 1000, part["psnr"].mean()
+            rows.append({"selection": name, "pictures": dataset, "gflops": cost, "psnr": quality, "n": len(part)})
+    return pd.DataFrame(rows, columns=["selection", "pictures", "gflops", "psnr", "n"])
+
+
+def extremes(method: str, *, count: int, hints: str = "10") -> pd.DataFrame:
+    """The kept sample pictures with the least and the most computation, least first (Figure 7).
+
+    Returns:
+        image, multiply_adds_m, true colourfulness and number of objects; at most 2 x count rows.
+    """
+    rows = tables.results(run_of(method))
+    kept = {label.rsplit(".", 1)[0] for label in tables.samples(run_of(method)) if label.endswith(".truth")}
+    rows = rows[(rows["protocol"] == hints) & (rows["dataset"] + "/" + rows["image"]).isin(kept)]
+    rows = rows.assign(picture=rows["dataset"] + "/" + rows["image"]).sort_values("multiply_adds_m")
+    chosen = pd.concat([rows.head(count), rows.tail(count)]).drop_duplicates("picture")
+    return chosen[["picture", "multiply_adds_m", "true_cf_signed", "objects"]].reset_index(drop=True)
+
+
+def adaptivity() -> pd.DataFrame:
+    """What every deciding network keeps: shares, their targets and how they vary from picture to picture, at 10 hints."""
+    rows = []
+    for name in config.runs(PAPER):
+        cfg = config.load(name)
+        found = tables.results(name) if cfg.present else pd.DataFrame()
+        if "patch_ratio" not in found:
+            continue
+        for dataset, part in found[found["protocol"] == "10"].groupby("dataset"):
+            row: dict[str, object] = {"run": name.split("/")[1], "pictures": dataset, "n": len(part)}
+            for kind, target in (("patch_ratio", "beta1"), ("layer_ratio", "beta2"), ("multiply_adds_m", "")):
+                row |= {kind: part[kind].mean(), f"{kind}_std": part[kind].std()}
+                row |= {f"{kind}_target": cfg.options.get(target)} if target else {}
+            row |= {name: part[name].mean() for name in ("kept_objects", "kept_background") if name in part}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def disagreement(small: str, large: str, *, hints: str = "10") -> pd.DataFrame:
+    """Where the larger network is nearer to the truth than the smaller, on background and objects (Figure 2)."""
+    rows = []
+    for part in ("background", "objects"):
+        one, other = (
+            tables.tested(run_of(m), f"ab_error_{part}", dataset="scenes", protocol=hints, labels={"method": m, "part": part})
+            for m in (small, large)
+        )
+        found = tables.difference(one, other)
+        mean, low, high, n = found or (None, None, None, None)
+        rows.append({"part": part, "smaller": small, "larger": large, "difference": mean, "low": low, "high": high, "n": n})
+    return pd.DataFrame(rows)
+
+
+def difference_map(small: str, large: str, label: str) -> "np.ndarray | None":
+    """Mean absolute difference of two methods' sample pictures, (H, W) uint8, stretched so that 32 of 255 levels are white."""
+    one, other = (tables.sample(run_of(m), label) for m in (small, large))
+    if one is None or other is None:
+        return None
+    return np.clip(np.abs(one.astype(float) - other).mean(2) * 8, 0, 255).astype(np.uint8)
+
+
+def kept_patches(method: str, label: str) -> "np.ndarray | None":
+    """A sample picture on which the patches that lost their heavy part are dimmed (Figure 8)."""
+    shown, kept = (tables.sample(run_of(method), label + suffix) for suffix in ("", ".kept"))
+    if shown is None or kept is None:
+        return None
+    return np.where(kept[..., None] > 0, shown, shown // 4 + 150).astype(np.uint8)
+
+
+def latencies(methods: Sequence[str]) -> pd.DataFrame:
+    """Cost of one picture at the published size, 224x224, on one thread, as the efficiency stage measured it, beside Table 2's.
+
+    Returns:
+        method, printed milliseconds and multiply-adds, ours with the standard deviation over rounds, and both ratios to iColoriT-T.
+    """
+    measured = pd.read_csv(paths.root() / "reports" / "timings" / "efficiency.csv").set_index("run").to_dict("index")
+    table = tables.published(PAPER, "table2")
+    keys = zip(table["method"], table["metric"], strict=True)
+    printed = dict(zip(keys, table["value"].astype(float), strict=True))
+    rows = []
+    for method in (m for m in methods if run_of(m) in measured):
+        ours, dense = measured[run_of(method)], measured[run_of("iColoriT-T")]
+        theirs = printed.get((method, "latency_ms"), np.nan)
+        row = {
+            "method": method,
+            "gflops_published": printed.get((method, "gflops"), np.nan),
+            "gflops": ours["multiply_adds_g"],
+            "ms_published": theirs,
+            "ms": ours["latency_ms"],
+            "ms_std": ours["latency_std_ms"],
+            "speedup_published": round(printed["iColoriT-T", "latency_ms"] / theirs, 2),
+            "speedup": round(dense["latency_ms"] / ours["latency_ms"], 2),
+        }
+        rows.append({**row, **{name: ours[name] for name in ("repeats", "machine", "note")}})
+    return pd.DataFrame(rows)
