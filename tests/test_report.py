@@ -205,3 +205,22 @@ def test_verdicts_need_the_whole_interval(two_runs: Path) -> None:
     sides = ("user_guided/res_unet", "0.5%"), ("user_guided/spread", "0.5%")
     asked = [("more", "accuracy", *sides), ("less", "accuracy", *sides[::-1]), ("same", "accuracy", sides[0], sides[0])]
     assert tables.claims(asked, dataset="scenes")["verdict"].tolist() == ["holds", "does not hold", "undecided"]
+
+
+def test_lines_are_drawn_per_panel_and_group() -> None:
+    from colorexp.viz import lines
+
+    rows = [
+        {"set": s, "hints": n, "psnr": 20 + n + k, "run": r}
+        for s in "ab"
+        for n in (0, 1, 2, 5, 10, 20, 50)
+        for k, r in enumerate("xy")
+    ]
+    table = pd.DataFrame([*rows, {"set": "a", "hints": 100, "psnr": np.nan, "run": "x"}])
+    figure = lines.panels(table, panel="set", x="hints", y="psnr", line="run")
+    assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
+    first = figure.axes[0].get_lines()[0]
+    assert list(first.get_xdata()) == [0, 1, 2, 3, 4, 5, 6], "by rank"
+    assert list(first.get_ydata()) == [20, 21, 22, 25, 30, 40, 70]
+    few = lines.panels(table[table["hints"].isin([1, 5])], panel="set", x="hints", y="psnr", line="run")
+    assert list(few.axes[0].get_lines()[0].get_xdata()) == [1, 5]
