@@ -69,6 +69,10 @@ def networks(paper: str) -> pd.DataFrame:
 
     Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row. Networks that
     decide what to compute get decisions drawn at the shares that they are trained towards, another draw every time.
+
+    Returns:
+        run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of a
+        plain matrix product in the same rounds), machine, repeats, note.
     """
     chosen, threads = config.efficiency(), THREADS.get(paper, config.efficiency().threads)
     torch.set_num_threads(threads)
@@ -82,7 +86,10 @@ def networks(paper: str) -> pd.DataFrame:
         if _shape(task) not in seen:
             subjects |= _subjects(name, cfg, task)
             seen.add(_shape(task))
-    seconds = interleaved({name: subject.job for name, subject in subjects.items()}, repeats=chosen.repeats)
+    square = torch.rand(PRODUCT, PRODUCT)
+    jobs = {name: subject.job for name, subject in subjects.items()} | {"product": lambda: square @ square}
+    seconds = interleaved(jobs, repeats=chosen.repeats)
+    rate = PRODUCT**3 / statistics.median(seconds["product"])
     rows = []
     for name, subject in subjects.items():
         times = [1000 * value for value in seconds[name]]
@@ -96,6 +103,7 @@ def networks(paper: str) -> pd.DataFrame:
                 "latency_std_ms": round(statistics.pstdev(times), 2),
                 "fastest_ms": round(min(times), 2),
                 "slowest_ms": round(max(times), 2),
+                "of_matrix_product": round(subject.multiply_adds / statistics.median(times) * 1000 / rate, 3),
                 "machine": machine(threads),
                 "repeats": chosen.repeats,
                 "note": subject.note,
@@ -106,6 +114,8 @@ def networks(paper: str) -> pd.DataFrame:
 
 THREADS = {"adacolvit": 1}
 """Papers that time on a number of threads of their own."""
+PRODUCT = 1024
+"""Side of the square matrices whose product says what the machine can do; `of_matrix_product` is the share of its rate reached."""
 DRAWS = 16
 """Decisions that a network which decides is timed with, in turn."""
 
