@@ -71,8 +71,8 @@ def networks(paper: str) -> pd.DataFrame:
     decide what to compute get decisions drawn at the shares that they are trained towards, another draw every time.
 
     Returns:
-        run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of a
-        plain matrix product in the same rounds), machine, repeats, note.
+        run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of
+        a plain matrix product in the same rounds), machine, repeats, note.
     """
     chosen, threads = config.efficiency(), THREADS.get(paper, config.efficiency().threads)
     torch.set_num_threads(threads)
