@@ -125,6 +125,10 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     batch, parameters = _picture(cfg), sum(p.numel() for p in task.model.parameters())
     model: Any = task.model
     prepared = getattr(model, "prepared", None)
+    if prepared is None and hasattr(model, "infer"):
+        x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
+        cost = float(model.multiply_adds(model.infer(x).decisions, size))
+        return {name: Subject(cfg.data.size, parameters, cost, lambda: model.infer(x), "decisions of untrained weights")}
     if prepared is None:
         return {name: Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: task(batch))}
     x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
@@ -142,7 +146,8 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     for dtype in (torch.float32, torch.bfloat16) if name.endswith("/adacolvit_t") else (torch.float32,):
         fast, turns = prepared(dtype=dtype), itertools.cycle(drawn)
         label = name if dtype == torch.float32 else f"{name}, bfloat16"
-        told = "decisions drawn, not learned"
+        told = "decisions drawn, not learned; asking for them is counted, not timed"
+        told += "" if dtype == torch.float32 else "; in bfloat16"
         job = lambda fast=fast, turns=turns: fast(x, decisions=next(turns))  # noqa: E731
         found[label] = Subject(cfg.data.size, parameters, cost, job, told)
     return found
@@ -175,7 +180,11 @@ def _every_operation() -> Iterator[None]:
 
 
 def _shape(task: Colorizer) -> str:
-    return repr(task.model) + str([(name, tuple(p.shape)) for name, p in task.model.named_parameters()])
+    return (
+        repr(task.model)
+        + str(getattr(task.model, "groups", ""))
+        + str([(name, tuple(p.shape)) for name, p in task.model.named_parameters()])
+    )
 
 
 def _picture(cfg: config.Run) -> Batch:

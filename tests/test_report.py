@@ -217,7 +217,7 @@ def test_lines_are_drawn_per_panel_and_group() -> None:
         for k, r in enumerate("xy")
     ]
     table = pd.DataFrame([*rows, {"set": "a", "hints": 100, "psnr": np.nan, "run": "x"}])
-    figure = lines.panels(table, panel="set", x="hints", y="psnr", line="run")
+    figure = lines.panels(table, panel="set", x="hints", y="psnr", line="run", by_rank=True)
     assert [axis.get_title() for axis in figure.axes] == ["a", "b"]
     first = figure.axes[0].get_lines()[0]
     assert list(first.get_xdata()) == [0, 1, 2, 3, 4, 5, 6], "by rank"

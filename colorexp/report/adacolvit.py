@@ -18,8 +18,14 @@ METHODS = {
     "iColoriT-T-d6": "icolorit_t_d6",
     "iColoriT-T": "icolorit_t",
     "iColoriT-T-d24": "icolorit_t_d24",
+    "iColoriT-S-d6": "icolorit_s_d6",
+    "iColoriT-S": "icolorit_s",
+    "iColoriT-S-d24": "icolorit_s_d24",
+    "iColoriT-B": "icolorit_b",
     "AdaColViT-T": "adacolvit_t",
     "AdaColViT-T-d24": "adacolvit_t_d24",
+    "AdaColViT-S": "adacolvit_s",
+    "AdaColViT-S-d24": "adacolvit_s_d24",
     "DynamicViT": "dynamicvit",
     "AdaViT": "adavit",
     "A-ViT": "avit",
@@ -54,7 +60,7 @@ def cell(method: str, quantity: str, dataset: str, *, published: float | None = 
     labels = {"method": method, "pictures": dataset, "quantity": quantity}
     found = tables.tested(run_of(method), QUANTITIES[quantity], dataset=dataset, protocol=hints, labels=labels, published=published)
     if quantity == "gflops" and isinstance(found.values, pd.Series):
-        found = found._replace(values=found.values / 1000)
+        found = found._replace(values=found.values / 1000, metric="multiply_adds_g")
     return found
 
 
@@ -100,7 +106,8 @@ def tradeoff(hints: Sequence[int], metric: str = "psnr") -> pd.DataFrame:
         for count in hints:
             cost = cell(method, "gflops", test_sets()[0], hints=str(count)).values
             quality = tables.tested(run_of(method), metric, dataset=test_sets()[0], protocol=str(count), labels={}).values
-            means = [float(v.mean()) if isinstance(v, pd.Series) else 0.0 for v in (cost, quality)]
+            means = [float(v.mean()) if isinstance(v, pd.Series) else np.nan for v in (cost, quality)]
+            means[0] = 0.0 if method == BASELINE else means[0]
             rows.append({"method": method, "hints": f"{count} hints", "gflops": means[0], metric: means[1]})
     return pd.DataFrame(rows)
 
@@ -125,18 +132,38 @@ def selection() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["selection", "pictures", "gflops", "psnr", "n"])
 
 
+def samples(*, photographs: int, scenes: int) -> list[str]:
+    """Kept sample pictures of the dense network: so many of the first dataset of photographs, then of scenes.
+
+    Where the profile has neither, as many of what there is.
+    """
+    names = [n.removesuffix(".truth") for n in tables.samples(f"{PAPER}/icolorit_t") if n.endswith(".truth")]
+    wanted = [n for n in names if n.startswith("photos/")][:photographs] + [n for n in names if n.startswith("scenes/")][:scenes]
+    return wanted or names[: photographs + scenes]
+
+
+def follows() -> pd.DataFrame:
+    """Rank correlation, over test pictures at 10 hints, of AdaColViT's multiply-adds with colourfulness and number of objects."""
+    rows, found = [], tables.results(f"{PAPER}/adacolvit_t")
+    for dataset, part in found[found["protocol"] == "10"].groupby("dataset"):
+        for name in (n for n in ("true_cf_signed", "objects") if n in part and part[n].notna().all()):
+            value = part["multiply_adds_m"].corr(part[name], method="spearman")
+            rows.append({"pictures": dataset, "with": name, "rank correlation": round(float(value), 3), "n": len(part)})
+    return pd.DataFrame(rows)
+
+
 def extremes(method: str, *, count: int, hints: str = "10") -> pd.DataFrame:
     """The kept sample pictures with the least and the most computation, least first (Figure 7).
 
     Returns:
-        image, multiply_adds_m, true colourfulness and number of objects; at most 2 x count rows.
+        picture, multiply_adds_m, true colourfulness and, on scenes, number of objects; at most 2 x count rows.
     """
     rows = tables.results(run_of(method))
     kept = {label.rsplit(".", 1)[0] for label in tables.samples(run_of(method)) if label.endswith(".truth")}
     rows = rows[(rows["protocol"] == hints) & (rows["dataset"] + "/" + rows["image"]).isin(kept)]
     rows = rows.assign(picture=rows["dataset"] + "/" + rows["image"]).sort_values("multiply_adds_m")
     chosen = pd.concat([rows.head(count), rows.tail(count)]).drop_duplicates("picture")
-    return chosen[["picture", "multiply_adds_m", "true_cf_signed", "objects"]].reset_index(drop=True)
+    return chosen.reindex(columns=["picture", "multiply_adds_m", "true_cf_signed", "objects"]).reset_index(drop=True)
 
 
 def adaptivity() -> pd.DataFrame:
@@ -151,7 +178,7 @@ def adaptivity() -> pd.DataFrame:
             row: dict[str, object] = {"run": name.split("/")[1], "pictures": dataset, "n": len(part)}
             for kind, target in (("patch_ratio", "beta1"), ("layer_ratio", "beta2"), ("multiply_adds_m", "")):
                 row |= {kind: part[kind].mean(), f"{kind}_std": part[kind].std()}
-                row |= {f"{kind}_target": cfg.options.get(target)} if target else {}
+                row |= {f"{kind}_target": cfg.options.get(kind, cfg.options.get(target))} if target else {}
             row |= {name: part[name].mean() for name in ("kept_objects", "kept_background") if name in part}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -201,11 +228,13 @@ def latencies(methods: Sequence[str]) -> pd.DataFrame:
     for method in (m for m in methods if run_of(m) in measured):
         ours, dense = measured[run_of(method)], measured[run_of("iColoriT-T")]
         theirs = printed.get((method, "latency_ms"), np.nan)
+        spread = table[(table["method"] == method) & (table["metric"] == "latency_ms")]["std"]
         row = {
             "method": method,
             "gflops_published": printed.get((method, "gflops"), np.nan),
             "gflops": ours["multiply_adds_g"],
             "ms_published": theirs,
+            "ms_std_published": spread.iloc[0] if len(spread) else np.nan,
             "ms": ours["latency_ms"],
             "ms_std": ours["latency_std_ms"],
             "speedup_published": round(printed["iColoriT-T", "latency_ms"] / theirs, 2),
@@ -213,3 +242,23 @@ def latencies(methods: Sequence[str]) -> pd.DataFrame:
         }
         rows.append({**row, **{name: ours[name] for name in ("repeats", "machine", "note")}})
     return pd.DataFrame(rows)
+
+
+def claims() -> list[tuple[str, str, tables.Side, tables.Side]]:
+    """What the paper says of its networks, and what any of them must do, as differences in PSNR; for `tables.claims`."""
+    dense, adaptive, baseline = (f"{PAPER}/{run}" for run in ("icolorit_t", "adacolvit_t", "spread"))
+    counts = ("5", "10", "20", "50", "100", "200")
+    asked = [(f"the dense network beats spreading {n} hints", (dense, n), (baseline, n)) for n in counts]
+    asked += [(f"AdaColViT beats spreading {n} hints", (adaptive, n), (baseline, n)) for n in counts]
+    others = {
+        "AdaColViT above its dense parent (Table 2)": "icolorit_t",
+        "AdaColViT above SwinIR, which trained shorter (Table 2)": "swinir_s",
+        "AdaColViT above DynamicViT, which costs more (Table 3)": "dynamicvit",
+        "AdaColViT above AdaViT, which costs more (Table 3)": "adavit",
+        "learned selection above random at about equal cost (Figure 6)": "adacolvit_t_random",
+        "two groups above four at about equal cost (Table 4)": "adacolvit_t_g4",
+        "two groups above eight at about equal cost (Table 4)": "adacolvit_t_g8",
+    }
+    asked += [(claim, (adaptive, "10"), (f"{PAPER}/{run}", "10")) for claim, run in others.items()]
+    asked.append(("deeper and trained longer helps (Figure 2)", (dense, "10"), (f"{PAPER}/icolorit_t_d6", "10")))
+    return [(claim, "psnr", one, other) for claim, one, other in asked]

@@ -3,30 +3,40 @@
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from colorexp import viz  # noqa: F401  the style
 
 
 def panels(
-    table: pd.DataFrame, *, panel: str, x: str, y: str, line: str, xlabel: str = "", ylabel: str = "", labelled: bool = False
+    table: pd.DataFrame,
+    *,
+    panel: str,
+    x: str,
+    y: str,
+    line: str,
+    xlabel: str = "",
+    ylabel: str = "",
+    labelled: bool = False,
+    by_rank: bool = False,
 ) -> Figure:
     """One panel per value of a column, one line with markers per group; rows without a value are left out.
 
     Args:
         table: Long form.
         panel: Column whose values become panels.
-        x: Column along the axis; more than six values of which the first is 0 are spread evenly, by rank.
+        x: Column along the axis.
         y: Column up the axis.
         line: Column whose values become lines, in their first order.
         xlabel: Instead of the column's name.
         ylabel: Instead of the column's name.
         labelled: Whether points bear the name of their line, for lines of one point; otherwise there is a legend.
+        by_rank: Whether the values along the axis stand evenly apart, as counts like 0, 1, 2, 5, ..., 200 are read best.
     """
     table = table.dropna(subset=[x, y])
     names = list(dict.fromkeys(table[panel]))
     figure, axes = plt.subplots(1, max(1, len(names)), figsize=(3.6 * max(1, len(names)), 3.1), squeeze=False)
-    ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if _counts(table[x]) else None
+    ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
     for name, axis in zip(names, axes[0], strict=False):
         for group, rows in table[table[panel] == name].groupby(line, sort=False):
             rows = rows.sort_values(x)
@@ -40,14 +50,10 @@ def panels(
             axis.xaxis.set_minor_locator(NullLocator())
             axis.set_xticks(list(ranks.values()), [f"{value:g}" for value in ranks])
         else:
-            axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.margins(x=0.15)
         axis.set(title=str(name), xlabel=xlabel or x)
     axes[0][0].set_ylabel(ylabel or y)
     if not labelled and names:
         axes[0][-1].legend(fontsize=7)
     plt.close(figure)
     return figure
-
-
-def _counts(values: "pd.Series[float]") -> bool:
-    return values.nunique() > 6 and values.min() == 0
