@@ -5,7 +5,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from colorexp import viz  # noqa: F401  the style
+from colorexp.viz import ACCENTS
 
 
 def panels(
@@ -38,10 +38,10 @@ def panels(
     figure, axes = plt.subplots(1, max(1, len(names)), figsize=(3.6 * max(1, len(names)), 3.1), squeeze=False)
     ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
     for name, axis in zip(names, axes[0], strict=False):
-        for group, rows in table[table[panel] == name].groupby(line, sort=False):
+        for number, (group, rows) in enumerate(table[table[panel] == name].groupby(line, sort=False)):
             rows = rows.sort_values(x)
             at = rows[x].map(ranks) if ranks else rows[x]
-            axis.plot(at, rows[y], marker=".", label=str(group))
+            axis.plot(at, rows[y], marker=".", label=str(group), linestyle="-" if number < len(ACCENTS) else "--")
             if labelled:
                 for left, height in zip(at, rows[y], strict=True):
                     axis.annotate(str(group), (left, height), fontsize=7, xytext=(3, 3), textcoords="offset points")
