@@ -1,7 +1,6 @@
 """Fixtures that several test modules share."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,10 +28,9 @@ def tiny_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def prepared(tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def prepared(tiny_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh project with prepared data, in which the test runs; W&B is off."""
     folder = tiny.make_project(tmp_path / "project", prepared=tiny_project)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    with tiny.fast_provenance():
-        yield folder
+    return folder

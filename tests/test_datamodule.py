@@ -239,7 +239,7 @@ def test_samples_carry_names_hints_and_maps(photos: None, scenes: None) -> None:
 def test_collate_keeps_what_all_samples_have(photos: None, scenes: None) -> None:
     both = pictures(["photos", "scenes"])
     mixed = collate([both[Draw(i, ("x",))] for i in (0, 7)])
-    assert set(mixed) == {"id", "rgb", "hint_mask"}
+    assert set(mixed) == {"id", "draw", "rgb", "hint_mask"}
     assert mixed["id"] == ["photos/train0", "scenes/train0"]
     assert mixed["rgb"].shape == (2, 3, 16, 16)
     pure = collate([both[Draw(i, ("x",))] for i in (7, 8)])
@@ -426,8 +426,10 @@ def test_two_processes_see_the_batches_of_one(photos: None) -> None:
 
 
 def collate_again(batches: list[dict[str, Any]]) -> dict[str, Any]:
-    ids = [name for batch in batches for name in batch["id"]]
-    return {key: ids if key == "id" else torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+    def joined(parts: list[Any]) -> Any:
+        return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [value for part in parts for value in part]
+
+    return {key: joined([batch[key] for batch in batches]) for key in batches[0]}
 
 
 def test_accumulation_cuts_batches_but_not_steps(photos: None) -> None:
