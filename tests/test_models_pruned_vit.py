@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny import multiply_adds, pictures, rng, seeded
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp.models.pruned_vit import AdaViT, AViT, DynamicViT, HeadDecisions
 from colorexp.models.pruned_vit.body import Body, among, hiding
@@ -21,25 +21,8 @@ ENDLESS: dict[type, dict] = {AViT: {"halting_center": 1e4}}
 """What makes a network add nothing to the last state of a patch."""
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def pictures(count: int = 1, height: int = 32, width: int = 32, *, seed: int = 0) -> Tensor:
-    x = torch.rand(count, 4, height, width, generator=rng(seed)) - 0.5
-    hinted = (torch.rand(count, 1, height, width, generator=rng(seed + 1)) < 0.1).float()
-    return torch.cat([x[:, :1], x[:, 1:3] * hinted, hinted], 1)
-
-
 def built(family: Callable[..., nn.Module], **options) -> nn.Module:
-    """A network from a seed whose biases, norms and tables are no special values."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = family(**{**SMALL, **OPTIONS.get(family, {}), **options}).eval()
-        for parameter in network.parameters():
-            if parameter.ndim == 1 or parameter.std() < 0.1:
-                parameter.data += 0.2 * torch.randn_like(parameter)
-    return network
+    return seeded(family, **{**SMALL, **OPTIONS.get(family, {}), **options})
 
 
 def drawn(network: Body, count: int, size: tuple[int, int] = (32, 32), *, seed: int = 5) -> tuple[Tensor, ...]:
@@ -66,12 +49,6 @@ def one(parts: tuple[Tensor, ...], i: int) -> tuple[Tensor, ...]:
 def everything(network: Body, count: int, size: tuple[int, int] = (32, 32)) -> tuple[Tensor, ...]:
     uniform = drawn(network, count, size)
     return type(uniform)(*(torch.ones_like(part) for part in uniform))
-
-
-def multiply_adds(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops() / 2
 
 
 @pytest.mark.parametrize("method", METHODS)

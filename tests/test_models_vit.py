@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny import multiply_adds, pictures, rng, seeded
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp.models.vit import AdaColViT, Decisions, IColoriT
 from colorexp.nn.gates import probability, straight_through
@@ -15,32 +15,8 @@ from colorexp.reference import ReferenceIColoriT
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3}
 
 
-def rng(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def pictures(count: int = 1, height: int = 32, width: int = 32, *, seed: int = 0) -> Tensor:
-    """Inputs as a task makes them."""
-    x = torch.rand(count, 4, height, width, generator=rng(seed)) - 0.5
-    hinted = (torch.rand(count, 1, height, width, generator=rng(seed + 1)) < 0.1).float()
-    return torch.cat([x[:, :1], x[:, 1:3] * hinted, hinted], 1)
-
-
 def built(family: Callable[..., nn.Module], **options) -> nn.Module:
-    """A network from a seed whose biases, norms and tables are no special values."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        network = family(**{**SMALL, **options}).eval()
-        for parameter in network.parameters():
-            if parameter.ndim == 1 or parameter.std() < 0.1:
-                parameter.data += 0.2 * torch.randn_like(parameter)
-    return network
-
-
-def multiply_adds(call: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops() / 2
+    return seeded(family, **{**SMALL, **options})
 
 
 class TestIColoriT:

@@ -224,3 +224,13 @@ def test_lines_are_drawn_per_panel_and_group() -> None:
     assert list(first.get_ydata()) == [20, 21, 22, 25, 30, 40, 70]
     few = lines.panels(table[table["hints"].isin([1, 5])], panel="set", x="hints", y="psnr", line="run")
     assert list(few.axes[0].get_lines()[0].get_xdata()) == [1, 5]
+
+
+def test_the_printed_loss_can_fill_the_main_rows(project: Path) -> None:
+    from colorexp.report import adacolvit
+
+    assert adacolvit.run_of("AdaColViT-T") == "adacolvit/adacolvit_t"
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("adacolvit: {exhibit_run: released}", "adacolvit: {exhibit_run: paper}"))
+    assert adacolvit.run_of("AdaColViT-T") == "adacolvit/adacolvit_t_paper_loss"
+    assert adacolvit.run_of(adacolvit.BASELINE) == "adacolvit/spread"

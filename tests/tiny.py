@@ -3,7 +3,7 @@
 import inspect
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from ruamel.yaml import YAML
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp import color, config, runs
 from colorexp.config import GROUPS, Run
@@ -154,6 +155,35 @@ def make_batch(height: int = 32, width: int = 32, pictures: int = 2, *, hints: f
     ab = lab[:, 1:].contiguous()
     names, draws = [f"made/{i}" for i in range(pictures)], list(range(pictures))
     return {"id": names, "draw": draws, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count: int = 1, height: int = 32, width: int = 32, *, seed: int = 0) -> Tensor:
+    """Inputs of point-interactive networks, as their task makes them."""
+    x = torch.rand(count, 4, height, width, generator=rng(seed)) - 0.5
+    hinted = (torch.rand(count, 1, height, width, generator=rng(seed + 1)) < 0.1).float()
+    return torch.cat([x[:, :1], x[:, 1:3] * hinted, hinted], 1)
+
+
+def seeded(family: Callable[..., nn.Module], **options: Any) -> nn.Module:
+    """A network whose biases, norms and tables are no special values, the same every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = family(**options).eval()
+        for parameter in network.parameters():
+            if parameter.ndim == 1 or parameter.std() < 0.1:
+                parameter.data += 0.2 * torch.randn_like(parameter)
+    return network
+
+
+def multiply_adds(call: Callable[[], object]) -> float:
+    """Of everything that torch's counter sees."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 2
 
 
 def clone(batch: Batch) -> dict[str, Any]:

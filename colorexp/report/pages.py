@@ -15,13 +15,13 @@ PAPERS = {
     "disco": "DISCO: Disentangled Image Colorization via Global Anchors",
 }
 CAPTIONS = {
-    "adacolvit_hints": "PSNR by number of hinted cells; `spread` is no network.",
+    "adacolvit_hints": "PSNR by number of hinted cells; the dashed line is no network.",
     "adacolvit_table1": "Quality at 10 hints on pictures that training did not see.",
     "adacolvit_table2": "Quality at 10 hints and multiply-adds of the trained networks; latency stands in what it costs.",
     "adacolvit_table3": "AdaColViT beside other ways to prune the same network.",
     "adacolvit_adaptivity": "Shares of patches and layers kept, their targets, and their spread over pictures.",
     "adacolvit_claims": "Claims as differences in PSNR over the same test pictures, first minus second.",
-    "adacolvit_figure2": "Where a shallow network differs from the dense one, and what depth gains on background and objects.",
+    "adacolvit_figure2": "Where a shallow network differs from the dense one, and how much larger its error is there.",
     "adacolvit_figure4": "PSNR against multiply-adds at 5, 10, 20 and 50 hints.",
     "adacolvit_figure5": "The same pictures with 1, 5, 10 and 50 hints: dense, adaptive, and hints spread without a network.",
     "adacolvit_table4": "Channel groups at nearly equal cost.",
