@@ -10,13 +10,7 @@ NOT_RUN = "not run in this profile"
 
 def reason(name: str, *, kind: str) -> str | None:
     """Why the active profile leaves out a run (`kind="run"`) or a dataset, or None."""
-    if kind == "run":
-        return config.load(name).absence
-    found = config.dataset(name)
-    if found.present:
-        return None
-    profile = config.read()["profile"]
-    return f"{NOT_RUN}: dataset {name} belongs to {', '.join(found.profiles)}, the profile is {profile}"
+    return config.load(name).absence if kind == "run" else config.dataset(name).absence
 
 
 def write(stage: str, name: str, why: str) -> None:

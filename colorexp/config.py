@@ -91,9 +91,12 @@ class Dataset:
     workers: Positive = 2
 
     @property
-    def present(self) -> bool:
-        """Whether the active profile uses this dataset."""
-        return read()["profile"] in self.profiles
+    def absence(self) -> str | None:
+        """Why the active profile leaves this dataset out, or None."""
+        profile = read()["profile"]
+        if profile in self.profiles:
+            return None
+        return f"not run in this profile: dataset {self.name} belongs to {', '.join(self.profiles)}, the profile is {profile}"
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)

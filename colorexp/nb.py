@@ -1,4 +1,4 @@
-"""Runs one notebook the way a stage does: `python -m colorexp.nb NOTEBOOK OUT [name=value ...]`; `--strip NOTEBOOK OUT` cleans one.
+"""Runs one notebook the way a stage does: `python -m colorexp.nb NOTEBOOK OUT [name=value ...]`.
 
 Papermill's API with what its command line lacks: an unknown parameter is an error, folders are made, the executed notebook has the
 same bytes every time (no clocks, random ids or paths of this machine), and a failing cell leaves it behind with its traceback.
@@ -21,13 +21,12 @@ from colorexp import absent, paths
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
-def strip(source: Path, out: Path) -> None:
-    """Write what matters of a notebook: its cells' sources and tags. Saving it in JupyterLab then re-runs nothing."""
+def stripped(source: Path) -> str:
+    """What matters of a notebook, as a notebook: its cells' sources and tags, not what JupyterLab saves beside them."""
     notebook = json.loads(source.read_text())
     cells = [_bare(cell, number) for number, cell in enumerate(notebook["cells"])]
     content = {"cells": cells, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(content, indent=1) + "\n")
+    return json.dumps(content, indent=1) + "\n"
 
 
 def _bare(cell: dict[str, Any], number: int) -> dict[str, Any]:
@@ -122,10 +121,7 @@ def parse(argument: str) -> tuple[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """The command line."""
-    if arguments[:1] == ["--strip"]:
-        strip(Path(arguments[1]), Path(arguments[2]))
-    else:
-        run(Path(arguments[0]), Path(arguments[1]), dict(parse(argument) for argument in arguments[2:]))
+    run(Path(arguments[0]), Path(arguments[1]), dict(parse(argument) for argument in arguments[2:]))
 
 
 if __name__ == "__main__":

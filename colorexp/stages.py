@@ -1,40 +1,75 @@
-"""What stages depend on: `python -m colorexp.stages OUT` strips notebooks and takes the fingerprints of code.
+"""What stages depend on: `python -m colorexp.stages OUT` writes a file per stage of what it runs and reads, and strips notebooks.
 
 A notebook counts by its cells' sources and tags, so that saving it in JupyterLab re-runs nothing. Code counts by the modules that
-a stage can execute, found by following imports from its notebook and from the model and task of its run. A run's fingerprint is a
-file of its own: a change re-runs what can execute it and nothing else. dvc.yaml could list the modules of every stage instead, but
-DVC writes its lock file anew after every stage: some thirty files for each of a hundred stages make that slower than the stages.
+a stage can execute, found by following imports from its notebook and from the model and task of its run. Parameters count as
+`config` resolves them, the profile laid over the run or the dataset: one that the profile overrides re-runs nothing, one that
+concerns a single run re-runs that run. What the profile leaves out reads nothing but the reason.
+
+dvc.yaml could list notebook, modules and `params` of every stage instead, but DVC parses and writes its lock file anew after every
+stage: thirty files and seventy values for each of a hundred stages make that slower than the stages.
 """
 
 import ast
+import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from colorexp import config, nb, paths, provenance
 
 PER_RUN = ("train", "evaluate")
 """Notebooks that are executed once for every run."""
 
+PER_DATASET = "prepare"
+"""The notebook that is executed once for every dataset."""
+
+EVERYTHING = "efficiency"
+"""The notebook that builds the networks of all runs at the sizes of the profile `paper`."""
+
 
 def write(out: Path) -> None:
-    """Write `nb/<notebook>.ipynb`, `code/<notebook>.json` and `code/<train or evaluate>/<paper>/<run>.json` under a folder.
+    """Write `nb/<notebook>.ipynb` and `reads/<stage>.json` under a folder, both made anew.
 
-    Args:
-        out: Both folders in it are made anew.
+    A stage is `train/<paper>/<run>`, `evaluate/<paper>/<run>`, `prepare/<dataset>` or the name of a notebook.
     """
-    for folder in ("nb", "code"):
+    for folder in ("nb", "reads"):
         shutil.rmtree(out / folder, ignore_errors=True)
     for notebook in notebooks():
-        nb.strip(notebook, out / "nb" / notebook.name)
-        name = notebook.stem
-        if name not in PER_RUN:
-            _fingerprint(out / "code" / f"{name}.json", executed(name))
-    for run in config.runs():
-        for name in PER_RUN:
-            _fingerprint(out / "code" / name / f"{run}.json", executed(name, run))
+        paths.write_atomically(out / "nb" / notebook.name, nb.stripped(notebook).encode())
+    for stage, values in reads().items():
+        text = json.dumps(values, indent=1, sort_keys=True) + "\n"
+        paths.write_atomically(out / "reads" / f"{stage}.json", text.encode())
+
+
+def reads() -> dict[str, dict[str, Any]]:
+    """What every stage depends on: hashes of its notebook and of the modules it can execute, and parameters."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in notebooks():
+        name = path.stem
+        if name == PER_DATASET:
+            for dataset in map(config.dataset, config.datasets()):
+                found[f"{name}/{dataset.name}"] = _absent(dataset.absence) or _present(name, executed(name), asdict(dataset))
+        elif name in PER_RUN:
+            for run in map(config.load, config.runs()):
+                values = run.as_dict() if name == "train" else {}  # an evaluation follows the run.json of the training
+                found[f"{name}/{run.name}"] = _absent(run.absence) or _present(name, executed(name, run.name), values)
+        else:
+            found[name] = _present(name, executed(name), parameters(name))
+    return found
+
+
+def _absent(reason: str | None) -> dict[str, Any]:
+    return {"absence": reason} if reason else {}
+
+
+def _present(notebook: str, modules: Iterable[str], values: dict[str, Any]) -> dict[str, Any]:
+    code = {module: provenance.module_hash(module) for module in sorted(modules)}
+    return {"notebook": _hash(nb.stripped(_path(notebook))), "code": code, "parameters": values}
 
 
 def notebooks() -> list[Path]:
@@ -49,8 +84,8 @@ def executed(notebook: str, run: str | None = None) -> set[str]:
         notebook: Without its extension.
         run: `<paper>/<run>` whose model and task it builds; the efficiency notebook builds all of them.
     """
-    runs = [run] if run else config.runs() if notebook == "efficiency" else []
-    starts = imported(paths.root() / "notebooks" / f"{notebook}.ipynb")
+    runs = [run] if run else config.runs() if notebook == EVERYTHING else []
+    starts = imported(notebook)
     for name in runs:
         paper, _, short = name.partition("/")
         values = config.read()["runs"][paper][short]
@@ -63,16 +98,48 @@ RUNNERS = {"colorexp.nb", "colorexp.absent", "colorexp.stages"}
 """How a notebook is started changes nothing of what it computes."""
 
 
-def imported(notebook: Path) -> set[str]:
+def imported(notebook: str) -> set[str]:
     """Modules of this package that a notebook's own cells import."""
-    cells = json.loads(notebook.read_text())["cells"]
-    source = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    return set(provenance.imports(ast.parse(source)))
+    return set(provenance.imports(ast.parse(_source(notebook))))
 
 
-def _fingerprint(file: Path, modules: Iterable[str]) -> None:
-    hashes = {module: provenance.module_hash(module) for module in sorted(modules)}
-    paths.write_atomically(file, (json.dumps(hashes, indent=0) + "\n").encode())
+def parameters(notebook: str) -> dict[str, Any]:
+    """What a notebook that is executed once can read of params.yaml.
+
+    Of the runs of its `papers` it holds hashes of their values in the active profile and in `paper`, which tables compare.
+    """
+    values: dict[str, Any] = {"profile": config.read()["profile"], "seed": config.read()["seed"]}
+    if notebook == EVERYTHING:
+        values |= {"efficiency": config.read()["profiles"][values["profile"]]["efficiency"]}
+    for paper in papers(notebook):
+        exhibits = config.read()["exhibits"].get(paper)
+        values[paper] = {"exhibits": exhibits} | {run: _both(run) for run in config.runs(paper)}
+    return values
+
+
+def papers(notebook: str) -> list[str]:
+    """The papers whose runs a notebook reads: those its cells name; all of them in the efficiency notebook."""
+    source = _source(notebook)
+    return [name for name in config.papers() if notebook == EVERYTHING or re.search(rf"\b{name}\b", source)]
+
+
+def _both(run: str) -> str:
+    active, published = config.load(run), config.load(run, profile="paper")
+    return provenance.config_hash({"active": active.as_dict(), "paper": published.as_dict()})
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _path(notebook: str) -> Path:
+    return paths.root() / "notebooks" / f"{notebook}.ipynb"
+
+
+def _source(notebook: str) -> str:
+    """The code cells of a notebook."""
+    cells = json.loads(_path(notebook).read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 if __name__ == "__main__":

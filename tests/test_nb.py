@@ -136,14 +136,9 @@ def test_an_argument_without_a_name_is_refused() -> None:
 # Stripping
 
 
-def strip(source: Path, out: Path) -> bytes:
-    nb.main(["--strip", str(source), str(out)])
-    return out.read_bytes()
-
-
 def test_what_jupyterlab_saves_beside_the_source_changes_nothing(tmp_path: Path) -> None:
     source = make_notebook(tmp_path / "a.ipynb", "x = 1\nx", "y = 2")
-    before = strip(source, tmp_path / "build" / "a.ipynb")
+    before = nb.stripped(source)
     saved = json.loads(source.read_text())
     saved["metadata"] = {"kernelspec": {"name": "mine"}, "language_info": {"version": "3.12"}}
     for number, cell in enumerate(saved["cells"]):
@@ -154,13 +149,13 @@ def test_what_jupyterlab_saves_beside_the_source_changes_nothing(tmp_path: Path)
             cell["execution_count"] = 7
             cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["hello"]}]
     source.write_text(json.dumps(saved, indent=4))
-    assert strip(source, tmp_path / "build" / "a.ipynb") == before
+    assert nb.stripped(source) == before
 
 
 @pytest.mark.parametrize("part", ["source", "tags", "kind", "order"])
 def test_what_matters_is_kept(tmp_path: Path, part: str) -> None:
     source = make_notebook(tmp_path / "a.ipynb", "x = 1", "y = 2")
-    before = strip(source, tmp_path / "out.ipynb")
+    before = nb.stripped(source)
     saved = json.loads(source.read_text())
     cell = saved["cells"][2]
     if part == "source":
@@ -172,17 +167,17 @@ def test_what_matters_is_kept(tmp_path: Path, part: str) -> None:
     else:
         saved["cells"][2:] = saved["cells"][:1:-1]
     source.write_text(json.dumps(saved))
-    assert strip(source, tmp_path / "out.ipynb") != before
+    assert nb.stripped(source) != before
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_stripped_notebook_is_valid_and_the_same_notebook(path: Path, tmp_path: Path) -> None:
-    strip(path, tmp_path / "out.ipynb")
-    stripped, original = nbformat.read(tmp_path / "out.ipynb", 4), nbformat.read(path, 4)
+    out = tmp_path / "out.ipynb"
+    out.write_text(nb.stripped(path))
+    stripped, original = nbformat.read(out, 4), nbformat.read(path, 4)
     nbformat.validate(stripped)
     assert [(c.cell_type, c.source) for c in stripped.cells] == [(c.cell_type, c.source) for c in original.cells]
-    again = strip(tmp_path / "out.ipynb", tmp_path / "again.ipynb")
-    assert again == (tmp_path / "out.ipynb").read_bytes()
+    assert nb.stripped(out) == out.read_text()
 
 
 # Runs and datasets outside the profile

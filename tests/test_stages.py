@@ -1,12 +1,16 @@
-"""What stages depend on: notebooks without outputs, fingerprints of code."""
+"""What stages depend on: notebooks without outputs, and what each can execute and read."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from tiny import ROOT
 
-from colorexp import provenance, stages
+from colorexp import config, nb, paths, provenance, stages
+
+ADACOLVIT = ("adacolvit", "ablation_beta", "ablation_groups", "efficiency")
+"""Notebooks that read this paper's runs."""
 
 
 @pytest.fixture(autouse=True)
@@ -14,7 +18,7 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def test_a_run_is_fingerprinted_by_its_own_family_alone() -> None:
+def test_a_run_executes_its_own_family_alone() -> None:
     known = stages.executed("train", "user_guided/res_unet")
     assert {"colorexp.models.unet", "colorexp.tasks.classify", "colorexp.runs", "colorexp.config"} <= known
     assert not [name for name in known if name.startswith(("colorexp.models.vit", "colorexp.tasks.point", "colorexp.bench"))]
@@ -27,11 +31,65 @@ def test_how_a_notebook_is_started_is_no_part_of_it() -> None:
 def test_files_are_written_for_every_notebook_and_run(tmp_path: Path) -> None:
     stages.write(tmp_path)
     assert {path.name for path in (tmp_path / "nb").iterdir()} == {path.name for path in stages.notebooks()}
-    told = json.loads((tmp_path / "code" / "train" / "user_guided" / "res_unet.json").read_text())
-    assert told["colorexp.models.unet"] == provenance.module_hash("colorexp.models.unet")
+    told = json.loads((tmp_path / "reads" / "train" / "user_guided" / "res_unet.json").read_text())
+    assert told["code"]["colorexp.models.unet"] == provenance.module_hash("colorexp.models.unet")
+    assert told["parameters"]["options"]["bins"] == 32
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     stages.write(tmp_path)
     assert first == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def changed_files(folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> set[str]:
+    """What `write` makes differently once params.yaml reads otherwise, in the profile cpu."""
+    params = folder / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    assert old in text
+    monkeypatch.setattr(paths, "params", lambda: params)
+    made = []
+    for content in (text, text.replace(old, new, 1)):
+        params.write_text(re.sub(r"(?m)^profile: \w+", "profile: cpu", content))
+        stages.write(folder / "build")
+        root = folder / "build" / "reads"
+        made.append({path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.json")})
+    before, after = made
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_what_the_profile_leaves_out_reads_nothing_but_the_reason() -> None:
+    found = stages.reads()
+    for stage in ("train/adacolvit/icolorit_b", "evaluate/adacolvit/icolorit_b", "prepare/cub"):
+        assert list(found[stage]) == ["absence"]
+    assert "belongs to paper, the profile is" in found["prepare/cub"]["absence"]
+
+
+def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stages.reads()
+    strip = nb.stripped
+    monkeypatch.setattr(nb, "stripped", lambda path: strip(path) + "more" * (path.stem == "train"))
+    after = stages.reads()
+    assert {name for name in before if before[name] != after[name]} == {
+        f"train/{run}" for run in config.runs() if config.load(run).present
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("profile: cpu\n", "profile: cpu  # two cores\n", set()),
+        ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency"}),
+        ("adacolvit_t_g4: {beta1: 0.6,", "adacolvit_t_g4: {beta1: 0.7,", {"train/adacolvit/adacolvit_t_g4", *ADACOLVIT}),
+        ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
+        ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
+        ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),
+        ("efficiency: {repeats: 5}", "efficiency: {repeats: 3}", {"efficiency"}),
+        ("user_guided: {exhibit_run: paper}", "user_guided: {exhibit_run: released}", {"user_guided", "efficiency"}),
+    ],
+    ids=["remark", "one run", "one run in the profile", "absent run", "overridden", "dataset", "efficiency", "exhibit"],
+)
+def test_a_value_concerns_what_reads_it(
+    old: str, new: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert changed_files(tmp_path, monkeypatch, old, new) == {f"{name}.json" for name in changed}
 
 
 @pytest.mark.parametrize(

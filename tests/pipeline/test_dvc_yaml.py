@@ -31,21 +31,22 @@ def notebook_of(stage: str) -> Path:
     return ROOT / "notebooks" / stem
 
 
-def fingerprint(stage: str) -> str:
+def reads(stage: str) -> str:
     kind, _, paper = stage.partition("_")
-    return f"build/code/{kind}/{paper}/${{key}}.json" if kind in stages.PER_RUN else f"build/code/{stage}.json"
+    each = {"prepare": "prepare/${key}"} | {name: f"{name}/{paper}/${{key}}" for name in stages.PER_RUN}
+    return f"build/reads/{each.get(kind, stage)}.json"
 
 
 @pytest.mark.parametrize("stage", NOTEBOOK_STAGES)
-def test_a_stage_depends_on_its_notebook_and_on_the_fingerprint_of_its_code(stage: str) -> None:
-    deps = body(stage)["deps"]
-    assert fingerprint(stage) in deps
-    assert f"build/nb/{notebook_of(stage).name}" in deps
-    assert not [dep for dep in deps if dep.endswith(".py")]
+def test_a_stage_depends_on_the_file_of_what_it_runs_and_reads(stage: str) -> None:
+    assert reads(stage) in body(stage)["deps"]
+    assert "params" not in body(stage), "which that file holds, resolved"
+    assert not [dep for dep in body(stage)["deps"] if dep.startswith(("notebooks", "build/nb")) or dep.endswith(".py")]
 
 
-def test_fingerprints_are_taken_of_every_module_and_notebook() -> None:
+def test_sources_reads_every_module_and_notebook_and_all_parameters() -> None:
     deps = set(STAGES["sources"]["deps"])
+    assert "params.yaml" in deps
     assert {dep for dep in deps if dep.startswith("colorexp/")} == {
         path.relative_to(ROOT).as_posix() for path in (ROOT / "colorexp").rglob("*.py")
     }
@@ -59,14 +60,13 @@ KINDS = {(run["model"], run["task"]): f"{paper}/{name}" for paper, runs in PARAM
 
 
 @pytest.mark.parametrize("run", KINDS.values())
-def test_what_a_training_imports_is_in_its_fingerprint(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_training_imports_is_known(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by following imports, checked against what a process really loads."""
     monkeypatch.chdir(ROOT)
-    notebook = sorted(stages.imported(ROOT / "notebooks" / "train.ipynb") | stages.imported(ROOT / "notebooks" / "evaluate.ipynb"))
     code = f"""
 import importlib, json, sys
 from colorexp import boot
-for name in {notebook}:
+for name in {sorted(stages.imported("train") | stages.imported("evaluate"))}:
     importlib.import_module(name)
 from colorexp import config, runs
 runs.build_task(config.load({run!r}, profile="smoke"))
@@ -87,9 +87,16 @@ def test_no_stage_depends_on_a_folder_of_code(stage: str) -> None:
 def test_every_run_has_its_stages(paper: str) -> None:
     for stage in (f"train_{paper}", f"evaluate_{paper}"):
         assert STAGES[stage]["foreach"] == f"${{runs.{paper}}}"
-    wanted = {f"runs.{paper}.${{key}}", f"profiles.${{profile}}.{paper}", "profile", "seed"}
-    assert set(body(f"train_{paper}")["params"]) == wanted
     assert f"artifacts/runs/{paper}/${{key}}" in body(f"evaluate_{paper}")["deps"], "whose run.json holds the parameters"
+
+
+@pytest.mark.parametrize("stage", [stage for stage in NOTEBOOK_STAGES if not stage.startswith(stages.PER_RUN)])
+def test_a_notebook_names_the_papers_whose_results_it_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By these names `sources` knows whose parameters concern it."""
+    monkeypatch.chdir(ROOT)
+    folders = ("artifacts/results", "artifacts/runs")
+    read = {Path(dep).parts[2] for dep in body(stage)["deps"] if dep.startswith(folders)}
+    assert read <= set(stages.papers(notebook_of(stage).stem))
 
 
 def test_every_notebook_has_a_stage() -> None:
