@@ -408,7 +408,7 @@ class TestAdaColViT:
         network.start_from(dense.state_dict())
         x, everything = pictures(2), some_decisions(network, 2, share=1.0)
         with torch.no_grad():
-            tokens = network.embed(x) + network.positions_of((4, 4))[1:]
+            tokens = network.embed(x) + network.positions_of((4, 4))
             policy = (network.policy + network.positions[:1]).expand(2, -1, -1)
             both = torch.cat([policy, tokens], 1)
             for block in dense.blocks:
@@ -423,7 +423,7 @@ class TestAdaColViT:
         x, decisions = pictures(2), some_decisions(network, 2, share=1.0)
         decisions.layers[..., 0] = 0
         with torch.no_grad():
-            tokens = network.embed(x) + network.positions_of((4, 4))[1:]
+            tokens = network.embed(x) + network.positions_of((4, 4))
             for block in dense.blocks:
                 tokens = tokens + block.feedforward(block.norm2(tokens))
             expected = dense.head(dense.norm(tokens), (4, 4), (32, 32))
@@ -477,9 +477,9 @@ class TestAdaColViT:
         network, x = ada(), pictures(2)
         good = some_decisions(network, 2)
         run = getattr(network, call)
-        with pytest.raises(ValueError, match=r"decisions must be patches \(2, 2, 2, 16\) .* got \(1, 2, 2, 16\)"):
+        with pytest.raises(ValueError, match=r"decisions must be patches \(2, 2, 2, 16\) .* got patches \(1, 2, 2, 16\)"):
             run(x, decisions=some_decisions(network, 1))
-        with pytest.raises(ValueError, match=r"uniform must be .* got \(2, 2, 2, 12\)"):
+        with pytest.raises(ValueError, match=r"uniform must be .* got patches \(2, 2, 2, 12\)"):
             run(x, some_decisions(network, 2, (24, 32)))
         with pytest.raises(ValueError, match="leave out one"):
             run(x, good, good)

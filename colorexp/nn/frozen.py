@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from colorexp.nn.attention import attend
 from colorexp.nn.padding import pad_to_multiple
-from colorexp.nn.patches import ColourHead, PatchEmbedding, mirrored, unpatch
+from colorexp.nn.patches import ColourHead, PatchEmbedding, Size, mirrored, unpatch
 
 Activation = Literal["none", "gelu", "tanh"]
-Size = tuple[int, int]
 
 USUAL_ROWS = 197
 """For how many rows oneDNN is asked to lay weights out: the tokens of a picture of 224 pixels; others are right as well."""

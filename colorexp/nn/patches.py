@@ -9,6 +9,9 @@ from colorexp.nn.padding import pad_to_multiple
 HINT_CHANNELS = 4
 """L, a, b and the hint mask."""
 
+Size = tuple[int, int]
+"""Height and width in pixels, or rows and columns of tokens."""
+
 
 class PatchEmbedding(nn.Module):
     """One token per square of pixels.

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from colorexp.models.pruned_vit.body import Body, Size, hiding
+from colorexp.models.pruned_vit.body import Body, hiding
 from colorexp.nn.attention import Attention, attend
 from colorexp.nn.gates import probability, straight_through
+from colorexp.nn.patches import Size
 
 Parts = tuple[Tensor, Tensor, Tensor]
 

@@ -1,16 +1,14 @@
-"""What the three methods share: iColoriT's layers, how decisions are handed around, and what the layers cost."""
+"""What the three methods share: how decisions are handed around, and what the layers cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from colorexp.nn.attention import NORM_EPS, Blocks, xavier
-from colorexp.nn.patches import HINT_CHANNELS, ColourHead, PatchEmbedding
-from colorexp.nn.positions import resample, sinusoid
+from colorexp.nn.patches import HINT_CHANNELS
+from colorexp.nn.transformer import PrunedTransformer
 
-Size = tuple[int, int]
 Removed = Literal["frozen", "zeros"]
 Number = TypeVar("Number", float, Tensor)
 
@@ -37,109 +35,20 @@ class Coloured(NamedTuple):
     decisions: Decisions
 
 
-class Body(nn.Module):
-    """The layers of iColoriT, without a way through them.
+class Body(PrunedTransformer):
+    """iColoriT's layers with the decisions that the three methods share."""
 
-    Args:
-        size: Side of the pictures it is made for, pixels; a multiple of `patch`. Others are coloured too.
-        patch: Side of a patch, pixels.
-        width: Channels of a token.
-        depth: Blocks.
-        heads: Attention heads; divides `width`.
-        mlp_ratio: Hidden channels of the feed-forward over `width`.
-        relative_positions: Whether every head learns a bias per offset between two tokens.
-        policy: Whether a policy token stands before the patches, in the first row of the position table.
-
-    Raises:
-        ValueError: If a number does not fit the others.
-
-    Source: AdaColViT, sections 3.1 and 4; the released iColoriT.
-    """
-
-    positions: Tensor
     decide = "learned"
     """As of `AdaColViT`; there are no random decisions here."""
     decides_layers = False
-    own_parts: tuple[str, ...] = ()
-    """First parts of the names of the parameters that a dense network does not have."""
-
-    def __init__(
-        self,
-        *,
-        size: int,
-        patch: int,
-        width: int,
-        depth: int,
-        heads: int,
-        mlp_ratio: int,
-        relative_positions: bool,
-        policy: bool = False,
-    ) -> None:
-        super().__init__()
-        if patch < 1 or size < patch or size % patch:
-            raise ValueError(f"size must be a positive multiple of the patch, got size {size} and patch {patch}")
-        self.size, self.side, self.width, self.hidden = size, size // patch, width, mlp_ratio * width
-        side = self.side if relative_positions else None
-        self.embed = PatchEmbedding(patch=patch, width=width)
-        self.blocks = Blocks(depth=depth, width=width, heads=heads, hidden=self.hidden, side=side)
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.head = ColourHead(patch=patch, width=width)
-        self.register_buffer("positions", sinusoid(policy + self.side**2, width), persistent=False)
-        self.apply(xavier)
-
-    def positions_of(self, grid: Size) -> Tensor:
-        """The position codes of a grid of patches, row by row, the policy token's left out. Shape (N, C)."""
-        patches = self.positions[-(self.side**2) :].unflatten(0, (self.side, self.side))
-        return resample(patches, grid).flatten(0, 1)
-
-    def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of a trained `IColoriT` of the same sizes; what the method adds to it stays as it is.
-
-        Relative position biases are dropped where this network has none.
-
-        Args:
-            state: What `IColoriT.state_dict` gives.
-
-        Raises:
-            ValueError: If anything else is missing, left over or of another shape; every such name is listed.
-        """
-        own = {name: tensor for name, tensor in self.state_dict().items() if name.split(".")[0] not in self.own_parts}
-        dense = {name: tensor for name, tensor in state.items() if name in own or not name.endswith("attention.table")}
-        problems = [f"missing {name}" for name in own.keys() - dense.keys()]
-        problems += [f"unexpected {name}" for name in dense.keys() - own.keys()]
-        problems += [
-            f"{name} is {tuple(dense[name].shape)}, not {tuple(own[name].shape)}"
-            for name in own.keys() & dense.keys()
-            if own[name].shape != dense[name].shape
-        ]
-        if problems:
-            raise ValueError(f"this is no IColoriT to start from: {'; '.join(sorted(problems))}")
-        self.load_state_dict(dense, strict=False)
 
     def _wanted(self, batch: int, patches: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the parts of decisions, by name and in their order."""
         depth = len(self.blocks)
         return {"patches": (batch, depth, 1, patches), "layers": (batch, depth, 2)}
 
-    def _check(self, x: Tensor, uniform: tuple[Tensor, ...] | None, decisions: tuple[Tensor, ...] | None) -> tuple[Size, Size]:
-        """Size and grid of the pictures of a pass; a ValueError where its arguments do not fit each other."""
-        if x.ndim != 4 or x.shape[1] != HINT_CHANNELS or not x.is_floating_point() or 0 in x.shape:
-            raise ValueError(f"x must be floating (B, 4, H, W): L, a, b and hint mask; got {x.dtype} {tuple(x.shape)}")
-        if uniform is not None and decisions is not None:
-            raise ValueError("decisions that are given need no uniform numbers: leave out one of the two")
-        size = (x.shape[2], x.shape[3])
-        rows, cols = self.embed.grid(size)
-        for name, given in (("uniform", uniform), ("decisions", decisions)):
-            if given is not None:
-                self._check_shapes(name, given, len(x), rows * cols)
-        return size, (rows, cols)
-
     def _check_shapes(self, name: str, given: tuple[Tensor, ...], batch: int, patches: int) -> None:
-        wanted = self._wanted(batch, patches)
-        shapes = {part: tuple(tensor.shape) for part, tensor in zip(wanted, given, strict=True)}
-        if shapes != wanted:
-            raise ValueError(f"{name} must be {_listed(wanted)}, got {_listed(shapes)}")
-        layers = given[list(wanted).index("layers")]
+        super()._check_shapes(name, given, batch, patches)
+        layers = given[list(self._wanted(batch, patches)).index("layers")]
         if name == "decisions" and not self.decides_layers and not (layers == 1).all():
             raise ValueError(f"{type(self).__name__} runs every layer: decisions about layers must be 1, got {layers.min().item()}")
 
@@ -180,7 +89,3 @@ def hiding(kept: Tensor) -> Tensor:
 def among(bias: Tensor | None, index: Tensor) -> Tensor | None:
     """The part of a bias between all tokens that lies between some. Shape (heads, N, N) to (heads, n, n)."""
     return None if bias is None else bias[:, index[:, None], index]
-
-
-def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    return " and ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, Size, among, check_removed
+from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, among, check_removed
 from colorexp.nn.attention import NORM_EPS, Block, xavier
 from colorexp.nn.gates import probability, straight_through
+from colorexp.nn.patches import Size
 
 HIGHEST_HIDDEN = 30.0
 """Largest logit of a hidden key above the visible ones: its exponential meets a zero, and must be finite for that."""

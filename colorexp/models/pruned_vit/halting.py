@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, Size, among, check_removed, hiding
+from colorexp.models.pruned_vit.body import Body, Coloured, Decisions, Removed, among, check_removed, hiding
+from colorexp.nn.patches import Size
 
 
 class Halted(NamedTuple):

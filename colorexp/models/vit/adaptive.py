@@ -4,7 +4,6 @@ Source: Real-Time User-guided Adaptive Colorization with Vision Transformer, sec
 """
 
 import copy
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -13,12 +12,11 @@ from torch import Generator, Tensor, nn
 
 from colorexp.models.vit.costs import Costs
 from colorexp.models.vit.decisions import Chooser, Decide, DecisionNetwork, Decisions, LeanChooser, Prune, with_policy
-from colorexp.models.vit.dense import check_picture, side_of
 from colorexp.models.vit.lean import lean_attention, lean_feedforward
-from colorexp.nn.attention import NORM_EPS, Attention, Block, Blocks, attend, xavier
-from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenNorm, Size
-from colorexp.nn.patches import ColourHead, PatchEmbedding
-from colorexp.nn.positions import resample, sinusoid
+from colorexp.nn.attention import Attention, Block, attend
+from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenNorm
+from colorexp.nn.patches import Size
+from colorexp.nn.transformer import PrunedTransformer, check_picture
 
 GROUPS = (1, 2, 4, 8)
 
@@ -31,7 +29,7 @@ class Coloured(NamedTuple):
     decisions: Decisions
 
 
-class AdaColViT(nn.Module):
+class AdaColViT(PrunedTransformer):
     """A vision transformer with a policy token, decisions per layer and per patch, and channel groups.
 
     Every branch (attention, feed-forward) of every block is kept or skipped as a whole by the policy token at the block's input. In
@@ -42,6 +40,9 @@ class AdaColViT(nn.Module):
     decisions they agree up to rounding: a patch without the heavy part is hidden from the heavy softmax of the others, by a logit
     of -inf in `forward` and by its absence in `infer`, so neither its key nor its value matters, and its own heavy output is
     multiplied by 0 or never made; the light part is the same in both.
+
+    After `start_from`, light and heavy part are slices of the dense network's own linear layers, so that with everything kept each
+    feed-forward is the dense one, and attention differs only in that a head's channels attend in two parts.
 
     Args:
         size: Side of the pictures it is made for, pixels; a multiple of `patch`. Others are coloured too.
@@ -78,7 +79,7 @@ class AdaColViT(nn.Module):
     Deviation: a linear layer on the policy token that "generates the final prediction" is left out; the head reads the patches.
     """
 
-    positions: Tensor
+    own_parts = ("policy", "decisions")
 
     def __init__(
         self,
@@ -98,17 +99,19 @@ class AdaColViT(nn.Module):
         threshold: float = 0.5,
         keep_bias: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.size, self.side, self.groups, self.decide = size, side_of(size, patch), groups, decide
-        hidden = mlp_ratio * width
-        self.embed = PatchEmbedding(patch=patch, width=width)
+        super().__init__(
+            size=size,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            relative_positions=False,
+            policy=True,
+        )
+        _check_groups(groups, width // heads, self.hidden)
+        self.groups, self.decide = groups, decide
         self.policy = nn.Parameter(torch.zeros(1, 1, width))
-        self.blocks = Blocks(depth=depth, width=width, heads=heads, hidden=hidden)
-        _check_groups(groups, width // heads, hidden)
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.head = ColourHead(patch=patch, width=width)
-        self.register_buffer("positions", sinusoid(1 + self.side**2, width), persistent=False)
-        self.apply(xavier)
         nn.init.trunc_normal_(self.policy, std=0.02)
         self.decisions = DecisionNetwork(
             width=width,
@@ -122,7 +125,7 @@ class AdaColViT(nn.Module):
             keep_bias=keep_bias,
         )
         asked = (2 * bool(self.decisions.layers), 2 * bool(self.decisions.patches))
-        self.costs = Costs(patch, width, depth, hidden, groups, *asked)
+        self.costs = Costs(patch, width, depth, self.hidden, groups, *asked)
 
     def forward(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
         """Colour pictures in the form that is trained: all is computed, what is not kept is masked.
@@ -142,7 +145,7 @@ class AdaColViT(nn.Module):
         Source: equations 2 and 7 to 11; the mask sees decisions without gradient, the heavy output is multiplied by them.
         """
         size, grid = self._check(x, uniform, decisions)
-        tokens = self.embed(x) + self.positions_of(grid)[1:]
+        tokens = self.embed(x) + self.positions_of(grid)
         tokens = torch.cat([(self.policy + self.positions[:1]).expand(len(x), -1, -1), tokens], 1)
         chooser = Chooser(self.decisions, self.decisions.asked(), uniform, decisions)
         for i, block in enumerate(self.blocks):
@@ -216,32 +219,6 @@ class AdaColViT(nn.Module):
         depth = len(self.blocks)
         return Decisions(torch.rand(depth, 2, rows * cols, generator=rng), torch.rand(depth, 2, generator=rng))
 
-    def start_from(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights of a trained `IColoriT` of the same sizes.
-
-        Light and heavy part are slices of the dense network's own linear layers, so that with everything kept each feed-forward is
-        the dense one, and attention differs only in that a head's channels attend in two parts. The policy token and the
-        decisions stay as they are, and relative position biases, which have no place for a policy token, are dropped.
-
-        Args:
-            state: What `IColoriT.state_dict` gives.
-
-        Raises:
-            ValueError: If anything else is missing, left over or of another shape; every such name is listed.
-        """
-        own = {n: t for n, t in self.state_dict().items() if n != "policy" and not n.startswith("decisions.")}
-        dense = {n: t for n, t in state.items() if not n.endswith("attention.table")}
-        problems = [f"missing {name}" for name in own.keys() - dense.keys()]
-        problems += [f"unexpected {name}" for name in dense.keys() - own.keys()]
-        problems += [
-            f"{name} is {tuple(dense[name].shape)}, not {tuple(own[name].shape)}"
-            for name in own.keys() & dense.keys()
-            if own[name].shape != dense[name].shape
-        ]
-        if problems:
-            raise ValueError(f"this is no IColoriT to start from: {'; '.join(sorted(problems))}")
-        self.load_state_dict(dense, strict=False)
-
     def multiply_adds(self, decisions: Decisions, size: Size) -> Tensor:
         """What `infer` computes for these decisions, the network's own asking included.
 
@@ -289,30 +266,14 @@ class AdaColViT(nn.Module):
             low, high = (middle, high) if cost(middle) < target else (low, middle)
         return (low + high) / 2
 
-    def positions_of(self, grid: Size) -> Tensor:
-        """The position codes of the policy token and a grid of patches, row by row. Shape (1 + N, C)."""
-        patches = resample(self.positions[1:].unflatten(0, (self.side, self.side)), grid)
-        return torch.cat([self.positions[:1], patches.flatten(0, 1)])
+    def _wanted(self, batch: int, patches: int) -> dict[str, tuple[int, ...]]:
+        depth = len(self.blocks)
+        return {"patches": (batch, depth, 2, patches), "layers": (batch, depth, 2)}
 
-    def _check(self, x: Tensor, uniform: Decisions | None, decisions: Decisions | None) -> tuple[Size, Size]:
-        check_picture(x)
-        size = (x.shape[2], x.shape[3])
-        rows, cols = self.embed.grid(size)
-        if uniform is not None and decisions is not None:
-            raise ValueError("decisions that are given need no uniform numbers: leave out one of the two")
+    def _check(self, x: Tensor, uniform: tuple[Tensor, ...] | None, decisions: tuple[Tensor, ...] | None) -> tuple[Size, Size]:
         if uniform is None and decisions is None and self.decisions.random:
             raise ValueError("random decisions need uniform numbers, see draw")
-        for name, given in (("uniform", uniform), ("decisions", decisions)):
-            if given is not None:
-                self._check_shapes(name, given, len(x), rows * cols)
-        return size, (rows, cols)
-
-    def _check_shapes(self, name: str, given: Decisions, batch: int, patches: int) -> None:
-        depth = len(self.blocks)
-        wanted = ((batch, depth, 2, patches), (batch, depth, 2))
-        shapes = (tuple(given.patches.shape), tuple(given.layers.shape))
-        if shapes != wanted:
-            raise ValueError(f"{name} must be patches {wanted[0]} and layers {wanted[1]}, got {shapes[0]} and {shapes[1]}")
+        return super()._check(x, uniform, decisions)
 
 
 class PreparedAdaColViT:
@@ -324,8 +285,7 @@ class PreparedAdaColViT:
         self.dtype = model.policy.dtype
         self.asked = model.decisions.frozen()
         self.embed = FrozenEmbedding(model.embed, direct=direct)
-        positions = model.positions_of(self.grid)
-        self.policy, self.positions = model.policy.detach() + positions[:1], positions[1:]
+        self.policy, self.positions = model.policy.detach() + model.positions[:1], model.positions_of(self.grid)
         self.branches = [
             (
                 lean_attention(FrozenNorm(block.norm1), block.attention, model.groups, direct=direct),

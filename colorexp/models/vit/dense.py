@@ -7,15 +7,15 @@ Source: the backbone of Real-Time User-guided Adaptive Colorization with Vision 
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from colorexp.nn.attention import NORM_EPS, Block, Blocks, xavier
-from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenLinear, FrozenNorm, Size, mix
-from colorexp.nn.patches import ColourHead, PatchEmbedding
-from colorexp.nn.positions import resample, sinusoid
+from colorexp.nn.attention import Block
+from colorexp.nn.frozen import FrozenEmbedding, FrozenHead, FrozenLinear, FrozenNorm, mix
+from colorexp.nn.patches import Size
+from colorexp.nn.transformer import Transformer, check_picture
 
 
-class IColoriT(nn.Module):
+class IColoriT(Transformer):
     """A pre-norm vision transformer over patches with a convolution as its head.
 
     The published sizes: T is width 192 and 3 heads, S 384 and 6, B 768 and 12; depth 12, or 6 and 24 for -d6 and -d24.
@@ -41,8 +41,6 @@ class IColoriT(nn.Module):
         keep their codes.
     """
 
-    positions: Tensor
-
     def __init__(
         self,
         *,
@@ -54,17 +52,15 @@ class IColoriT(nn.Module):
         mlp_ratio: int = 4,
         relative_positions: bool = True,
     ) -> None:
-        super().__init__()
-        side = side_of(size, patch)
-        self.size, self.side = size, side
-        self.embed = PatchEmbedding(patch=patch, width=width)
-        self.blocks = Blocks(
-            depth=depth, width=width, heads=heads, hidden=mlp_ratio * width, side=side if relative_positions else None
+        super().__init__(
+            size=size,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            mlp_ratio=mlp_ratio,
+            relative_positions=relative_positions,
         )
-        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.head = ColourHead(patch=patch, width=width)
-        self.register_buffer("positions", sinusoid(side**2, width), persistent=False)
-        self.apply(xavier)
 
     def forward(self, x: Tensor) -> Tensor:
         """Colour pictures.
@@ -98,10 +94,6 @@ class IColoriT(nn.Module):
         """
         copied = copy.deepcopy(self).requires_grad_(False).to(dtype)
         return PreparedIColoriT(copied, size or (self.size, self.size))
-
-    def positions_of(self, grid: tuple[int, int]) -> Tensor:
-        """The position codes of a grid of tokens, row by row. Shape (N, C)."""
-        return resample(self.positions.unflatten(0, (self.side, self.side)), grid).flatten(0, 1)
 
 
 class PreparedIColoriT:
@@ -144,21 +136,6 @@ class _DenseLayers:
     def __call__(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.proj(mix(self.qkv(self.norm1(tokens)), self.heads, self.bias))
         return tokens + self.fc2(self.fc1(self.norm2(tokens)))
-
-
-def side_of(size: int, patch: int) -> int:
-    """Patches along a side of the pictures that a network is made for."""
-    if patch < 1 or size < patch or size % patch:
-        raise ValueError(f"size must be a positive multiple of the patch, got size {size} and patch {patch}")
-    return size // patch
-
-
-def check_picture(x: Tensor, size: Size | None = None) -> None:
-    """Raise a ValueError unless `x` is a batch of hinted pictures, of height and width `size` if that is given."""
-    if x.ndim != 4 or x.shape[1] != 4 or not x.is_floating_point() or 0 in x.shape:
-        raise ValueError(f"x must be floating (B, 4, H, W): L, a, b and hint mask; got {x.dtype} {tuple(x.shape)}")
-    if size and x.shape[2:] != size:
-        raise ValueError(f"prepared for pictures of {size[0]}x{size[1]}, got {x.shape[2]}x{x.shape[3]}")
 
 
 def fold_scale(weight: Tensor, bias: Tensor, width: int) -> tuple[Tensor, Tensor]:
