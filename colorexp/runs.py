@@ -68,7 +68,9 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
         out: Instead of `paths.run(cfg.name)`; relative to the project.
 
     Raises:
-        ValueError: If a key fits neither model nor task, a value does not fit, or the run is not part of the profile.
+        ValueError: If a key fits neither model nor task, a value does not fit, the run is not part of the profile, or its start has
+            other sizes.
+        FileNotFoundError: If the run that it starts from has not been trained.
     """
     if cfg.absence:
         raise ValueError(cfg.absence)
@@ -76,6 +78,7 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
     data = ColorizationData(data=cfg.data, hinting=cfg.hinting, fitting=cfg.fitting, hardware=cfg.hardware, seed=cfg.seed)
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
     if not cfg.init.startswith(PREPARED):
+        _check_start(cfg, task.model)
         state = weights.read(paths.root() / cfg.init / WEIGHTS)
         begin = getattr(task.model, "start_from", None)  # of a network that varies another one
         if begin:
@@ -83,6 +86,22 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
         else:
             weights.load_strictly(task.model, state, what=cfg.init)
     return Experiment(cfg, paths.root() / out if out else paths.run(cfg.name), task, data)
+
+
+def _check_start(cfg: Run, model: Any) -> None:  # noqa: ANN401  a network, which may say where it must be like its start
+    """Names and shapes of weights do not tell every size, for example not into how many heads a width is split."""
+    start = config.from_dict(_card(paths.root() / cfg.init)["config"])
+    there, here = (_with_defaults(run) for run in (start, cfg))
+    names = [name for name in getattr(model, "alike", ()) if name in there and there[name] != here[name]]
+    if names:
+        apart = "; ".join(f"{name}: parent {there[name]}, this run {here[name]}" for name in names)
+        raise ValueError(f"{_where(cfg)} cannot start from {cfg.init}: {apart}")
+
+
+def _with_defaults(cfg: Run) -> dict[str, Any]:
+    """The arguments of a run's network, those included that it leaves alone."""
+    defaults = {name: p.default for name, p in _keywords(resolve(cfg.model, nn.Module)).items()}
+    return {**defaults, **cfg.options}
 
 
 def build_task(cfg: Run, *, steps_per_epoch: int = 1, statistics: Statistics | None = None) -> Colorizer:
@@ -403,14 +422,18 @@ def load(folder: Path, *, with_statistics: bool = False) -> tuple[Run, Colorizer
         FileNotFoundError: If the run has not been trained.
         ValueError: If it is not part of the profile, its weights are damaged, or they belong to another model.
     """
-    card = folder / CARD
-    if not card.is_file():
-        raise FileNotFoundError(f"{paths.shown(folder)} holds no trained run (no {CARD}); run `dvc repro` or `colorexp train`")
-    info = json.loads(card.read_text())
-    if info["status"] != "trained":
-        raise ValueError(f"{paths.shown(folder)}: {info['reason']}")
-    cfg = config.from_dict(info["config"])
+    cfg = config.from_dict(_card(folder)["config"])
     torch.set_num_threads(cfg.hardware.threads)
     task = build_task(cfg, statistics=training_statistics(cfg.data) if with_statistics else None)
     weights.load_strictly(task.model, weights.read(folder / WEIGHTS), what=paths.shown(folder / WEIGHTS))
     return cfg, task.eval()
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    card = folder / CARD
+    if not card.is_file():
+        raise FileNotFoundError(f"{paths.shown(folder)} holds no trained run (no {CARD}); run `dvc repro` or `colorexp train`")
+    info: dict[str, Any] = json.loads(card.read_text())
+    if info["status"] != "trained":
+        raise ValueError(f"{paths.shown(folder)}: {info['reason']}")
+    return info

@@ -443,6 +443,20 @@ class TestAdaColViT:
         with pytest.raises(ValueError, match=message):
             ada().start_from({name: tensor for name, tensor in state.items() if tensor is not None})
 
+    @pytest.mark.parametrize(
+        ("sizes", "message"),
+        [
+            ({"depth": 6}, r"holds 6 blocks, this network has 2$"),
+            ({"width": 48}, r"holds 48 channels per token \(width\), this network has 24$"),
+            ({"patch": 4}, r"holds 4 pixels along a patch, this network has 8$"),
+            ({"heads": 6}, r"holds 6 heads, this network has 3$"),
+            ({"depth": 1, "width": 12}, r"holds 1 blocks, this network has 2; it holds 12 channels"),
+        ],
+    )
+    def test_a_start_of_other_sizes_is_named_with_both(self, sizes: dict, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            ada().start_from(built(IColoriT, **sizes).state_dict())
+
     def test_draws_depend_on_the_generator_alone(self) -> None:
         network = ada()
         one, two = network.draw((19, 45), rng(4)), network.draw((19, 45), rng(4))

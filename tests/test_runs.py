@@ -404,8 +404,30 @@ def test_a_run_starts_from_the_weights_of_another(trained: SimpleNamespace, prep
     assert any(not torch.equal(tensor, given[name]) for name, tensor in drawn.items())
     with pytest.raises(ValueError, match=r"artifacts/runs/user_guided/res_unet does not fit SimpleUNet"):
         runs.build(quick("user_guided/simple_unet", init=cfg.init))
-    with pytest.raises(FileNotFoundError, match=r"no weights at .*nowhere/model\.safetensors"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere holds no trained run \(no run\.json\)"):
         runs.build(quick(MAIN, init="nowhere"))
+
+
+@pytest.mark.parametrize("name", ["adacolvit/adacolvit_t", "adacolvit/icolorit_t_d6"])
+def test_a_start_of_other_sizes_is_refused(prepared: Path, name: str) -> None:
+    """Weights alone do not tell the number of heads where there are no relative position biases."""
+    sizes = {"width": 24, "depth": 2, "heads": 3, "patch": 8}
+    parent = train(quick("adacolvit/icolorit_t", **sizes, relative_positions=False, hint_patch=2), out="parent")
+    cfg = quick(name, **sizes, init="parent", hint_patch=2)
+    if "relative_positions" in cfg.options:
+        cfg = change(cfg, relative_positions=False)
+    given = weights.read(parent / "model.safetensors")
+    start = runs.build(cfg, out="unused").task.model.state_dict()
+    assert all(torch.equal(start[key], tensor) for key, tensor in given.items())
+    with pytest.raises(ValueError, match=rf"runs\.{name.replace('/', '.')} cannot start from parent: heads: parent 3, this run 6$"):
+        runs.build(change(cfg, heads=6), out="unused")
+    with pytest.raises(
+        ValueError, match=r"parent: patch: parent 8, this run 4; width: parent 24, this run 48; depth: parent 2, this run 3$"
+    ):
+        runs.build(change(cfg, patch=4, width=48, depth=3), out="unused")
+    (parent / "run.json").unlink()
+    with pytest.raises(FileNotFoundError, match="parent holds no trained run"):
+        runs.build(cfg, out="unused")
 
 
 # Several processes

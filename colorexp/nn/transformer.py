@@ -29,6 +29,8 @@ class Transformer(nn.Module):
     """
 
     positions: Tensor
+    alike = ("patch", "width", "depth", "heads", "mlp_ratio")
+    """Arguments that it has in common with a trained network whose weights it takes."""
 
     def __init__(
         self,
@@ -45,7 +47,7 @@ class Transformer(nn.Module):
         super().__init__()
         if patch < 1 or size < patch or size % patch:
             raise ValueError(f"size must be a positive multiple of the patch, got size {size} and patch {patch}")
-        self.size, self.side, self.width, self.hidden = size, size // patch, width, mlp_ratio * width
+        self.size, self.side, self.width, self.heads, self.hidden = size, size // patch, width, heads, mlp_ratio * width
         side = self.side if relative_positions else None
         self.embed = PatchEmbedding(patch=patch, width=width)
         self.blocks = Blocks(depth=depth, width=width, heads=heads, hidden=self.hidden, side=side)
@@ -78,8 +80,14 @@ class PrunedTransformer(Transformer):
             state: What `IColoriT.state_dict` gives.
 
         Raises:
-            ValueError: If anything else is missing, left over or of another shape; every such name is listed.
+            ValueError: If the state is of another depth, width, patch or number of heads, which shows in relative position biases
+                alone. Else, if a name is missing, left over or of another shape; every such name is listed.
         """
+        here = {"blocks": len(self.blocks), "channels per token (width)": self.width}
+        here |= {"pixels along a patch": self.embed.patch, "heads": self.heads}
+        apart = [f"{n} {what}, this network has {here[what]}" for what, n in _sizes(state).items() if n != here[what]]
+        if apart:
+            raise ValueError(f"this IColoriT is no start: it holds {'; it holds '.join(apart)}")
         own = {name: tensor for name, tensor in self.state_dict().items() if name.split(".")[0] not in self.own_parts}
         dense = {name: tensor for name, tensor in state.items() if name in own or not name.endswith("attention.table")}
         problems = [f"missing {name}" for name in own.keys() - dense.keys()]
@@ -122,6 +130,16 @@ def check_picture(x: Tensor, size: Size | None = None) -> None:
         raise ValueError(f"x must be floating (B, 4, H, W): L, a, b and hint mask; got {x.dtype} {tuple(x.shape)}")
     if size and x.shape[2:] != size:
         raise ValueError(f"prepared for pictures of {size[0]}x{size[1]}, got {x.shape[2]}x{x.shape[3]}")
+
+
+def _sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """What the state of an `IColoriT` tells of its sizes; nothing of what is not there."""
+    embedding, table = state.get("embed.proj.weight"), state.get("blocks.0.attention.table")
+    blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+    found = {"blocks": blocks} if blocks else {}
+    if embedding is not None:
+        found |= {"channels per token (width)": embedding.shape[0], "pixels along a patch": embedding.shape[-1]}
+    return found if table is None else {**found, "heads": table.shape[-1]}
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -105,7 +105,7 @@ class AdaViT(Body):
         for name, value in (("threshold", threshold), ("patch_threshold", patch_threshold)):
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        self.heads, self.temperature, self.threshold, self.patch_threshold = heads, temperature, threshold, patch_threshold
+        self.temperature, self.threshold, self.patch_threshold = temperature, threshold, patch_threshold
         self.policy = nn.Parameter(torch.zeros(1, 1, width))
         nn.init.trunc_normal_(self.policy, std=0.02)
         self.patch_decisions = nn.ModuleList(nn.Linear(width, 1) for _ in range(depth))
