@@ -44,3 +44,8 @@ class Amount(NamedTuple):
         if self.share:
             return int(size[0] * size[1] * self.low / patch**2)
         return int(torch.randint(int(self.low), int(self.high) + 1, (), generator=rng))
+
+
+def folder_name(amount: str, patch: int) -> str:
+    """The folder that holds the hint files of one protocol: `h2-n10` as in iColoriT, `h3-n0.5%` for a share."""
+    return f"h{patch}-n{amount}"

@@ -44,7 +44,7 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
     except BadImage as reason:
         raise BadImage(f"{paths.shown(picture)}: {reason}") from None
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
-    given = hints.read(hints_file) if hints_file else None
+    given = hints.read(hints_file, size=(rgb.shape[1], rgb.shape[2])) if hints_file else None
     try:
         coloured = colorize(rgb, task, cfg, given=given)
     except ValueError as error:

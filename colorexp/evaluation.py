@@ -107,7 +107,7 @@ def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, dataset
     if dataset not in hinting.hint_files or amount.high == 0:
         return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
     folder = paths.root() / hinting.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
-    return hints.read(folder / f"{identity}.txt").corners
+    return hints.read(folder / f"{identity}.txt", size=size, patch=hinting.hint_patch, layout=hinting.hint_layout).corners
 
 
 def write_hints(cfg: Run, folder: Path) -> int:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from colorexp import color, paths
 from colorexp.amount import Amount as Amount
+from colorexp.amount import folder_name as folder_name
 
 Layout = Literal["free", "cells"]
 
@@ -139,14 +140,21 @@ def write(path: Path, corners: Tensor) -> None:
     path.write_text("".join(f"{row} {col}\n" for row, col in corners.tolist()))
 
 
-def read(path: Path) -> Hints:
+def read(path: Path, *, size: tuple[int, int] | None = None, patch: int = 1, layout: Layout = "free") -> Hints:
     """Read a hint file: lines `row col`, `row col a b` or `row col #rrggbb`; empty lines and `# ` comments are skipped.
 
-    Of a `#rrggbb` colour only the chroma counts. The text is UTF-8, with or without a byte-order mark.
+    Of a `#rrggbb` colour only the chroma counts. The text is UTF-8, with or without a byte-order mark. A place may stand twice, as
+    it does in iColoriT's files, which are drawn with replacement.
+
+    Args:
+        path: The file.
+        size: Height and width of the picture that the hints are for; None accepts any place.
+        patch: Side of a hint in pixels.
+        layout: Hints of `cells` begin at multiples of `patch`.
 
     Raises:
-        ValueError: If the file is no text in UTF-8, a line is malformed or holds a number that no picture has, or some lines have
-            colours and others none; file and line are named.
+        ValueError: If the file is no text in UTF-8, a line is malformed or holds a number that no picture has, a hint leaves the
+            picture or is no cell, or some lines have colours and others none; file and line are named.
     """
     name = paths.shown(path)
     try:
@@ -158,13 +166,28 @@ def read(path: Path) -> Hints:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("# "):
             continue
-        corner, tint = _parse_line(line, f"{name}, line {number}")
+        where = f"{name}, line {number}"
+        corner, tint = _parse_line(line, where)
+        _check_place(*corner, size, patch=patch, layout=layout, where=where)
         corners.append(corner)
         tints.extend(tint)
         if tints and len(tints) != len(corners):
-            raise ValueError(f"{name}, line {number}: either every hint has a colour or none has")
+            raise ValueError(f"{where}: either every hint has a colour or none has")
     positions = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
     return Hints(positions, torch.tensor(tints) if tints else None)
+
+
+def _check_place(row: int, col: int, size: tuple[int, int] | None, *, patch: int, layout: Layout, where: str) -> None:
+    if layout == "cells" and (row % patch or col % patch):
+        raise ValueError(
+            f"{where}: hints are cells of {patch}x{patch} pixels, whose rows and columns are multiples of {patch}; got row {row}, "
+            f"column {col}"
+        )
+    if size and (row > size[0] - patch or col > size[1] - patch):
+        raise ValueError(
+            f"{where}: the hint at row {row}, column {col} leaves the picture of {size[0]}x{size[1]}: "
+            f"rows are 0..{size[0] - patch}, columns 0..{size[1] - patch}"
+        )
 
 
 _DIGITS = 9
@@ -187,8 +210,3 @@ def _parse_line(line: str, where: str) -> tuple[tuple[int, int], list[tuple[floa
         rgb = color.from_8bit(torch.tensor(list(bytes.fromhex(code)), dtype=torch.uint8))
         a, b = color.rgb_to_lab(rgb.view(1, 3, 1, 1))[0, 1:, 0, 0].tolist()
     return corner, [] if a is None else [(float(a), float(b))]
-
-
-def folder_name(amount: str, patch: int) -> str:
-    """The folder that holds the hint files of one protocol: `h2-n10` as in iColoriT, `h3-n0.5%` for a share."""
-    return f"h{patch}-n{amount}"

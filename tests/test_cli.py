@@ -222,7 +222,7 @@ def test_a_bad_picture_is_one_line_that_names_it(here: Path, tmp_path: Path) -> 
 def test_a_bad_hint_is_one_line(here: Path, picture: Path, tmp_path: Path) -> None:
     (tmp_path / "hints.txt").write_text("90 4 #336699\n")
     message = refused(call("colorize", picture, "--hints", tmp_path / "hints.txt"))
-    assert f"{tmp_path / 'hints.txt'}: the hint at row 90, column 4 lies outside the picture" in message
+    assert f"{tmp_path / 'hints.txt'}, line 1: the hint at row 90, column 4 leaves the picture" in message
 
 
 def test_paths_inside_the_project_are_told_from_its_root(here: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,8 +184,15 @@ def test_a_missing_hint_file_is_named(trained: SimpleNamespace, tmp_path: Path) 
 
 def test_a_hint_file_for_larger_pictures_is_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
     evaluation.write_hints(change(trained.cfg, size=64), tmp_path)
-    with pytest.raises(ValueError, match=r"hint at row \d+, column \d+ leaves the picture of 32x32"):
+    with pytest.raises(ValueError, match=r"\.txt, line \d+: the hint at row \d+, column \d+ leaves the picture of 32x32"):
         rows_of(change(trained.cfg, hint_files={"scenes": str(tmp_path / "scenes")}), trained)
+
+
+def test_a_hint_file_beside_the_cells_is_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
+    evaluation.write_hints(change(trained.cfg, hint_layout="free"), tmp_path)
+    cfg = change(trained.cfg, hint_layout="cells", hint_files={"scenes": str(tmp_path / "scenes")})
+    with pytest.raises(ValueError, match=r"test-\d+\.txt, line \d+: hints are cells of 3x3 pixels"):
+        rows_of(cfg, trained)
 
 
 # What cannot be measured

@@ -287,3 +287,26 @@ def test_absurd_numbers_are_refused_in_a_short_line(tmp_path: Path, line: str, m
     with pytest.raises(ValueError, match=rf"hints\.txt, line 2: {message}") as caught:
         hints.read(tmp_path / "hints.txt")
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 5", r"cells of 2x2 pixels, whose rows and columns are multiples of 2; got row 2, column 5$"),
+        ("31 4", r"multiples of 2; got row 31, column 4$"),
+        ("32 4", r"the hint at row 32, column 4 leaves the picture of 32x48: rows are 0\.\.30, columns 0\.\.46$"),
+        ("4 48 #336699", r"the hint at row 4, column 48 leaves the picture of 32x48"),
+    ],
+)
+def test_a_hint_that_is_no_cell_of_the_picture_is_named_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    colour = " #000000" if "#" in line else ""
+    (tmp_path / "hints.txt").write_text(f"0 0{colour}\n30 46{colour}\n\n{line}\n")
+    with pytest.raises(ValueError, match=rf"hints\.txt, line 4: .*{message}"):
+        hints.read(tmp_path / "hints.txt", size=(32, 48), patch=2, layout="cells")
+
+
+def test_free_hints_lie_anywhere_inside_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "hints.txt").write_text("29 45\n1 1\n1 1\n")
+    assert hints.read(tmp_path / "hints.txt", size=(32, 48), patch=3).corners.tolist() == [[29, 45], [1, 1], [1, 1]]
+    with pytest.raises(ValueError, match=r"line 1: the hint at row 29, column 45 leaves the picture of 31x48"):
+        hints.read(tmp_path / "hints.txt", size=(31, 48), patch=3)
