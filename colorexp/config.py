@@ -21,7 +21,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode
 
 from colorexp import paths
-from colorexp.amount import Amount
+from colorexp.amount import Amount, folder_name
 
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 
@@ -381,6 +381,8 @@ def load(name: str, *, profile: str | None = None) -> Run:
     run: Run = _validate(Run, {"name": name, "profile": profile, "options": options, **top, **built}, where)
     _check_datasets(run, params, where)
     _check_sizes(run, where)
+    if run.present:
+        _check_hint_files(run.hinting, where)
     return run
 
 
@@ -535,6 +537,15 @@ def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
                 f"{where}.{key} names the dataset {name!r}, which the profile {run.profile} does not hold; "
                 f"it holds: {', '.join(held) or 'none'}"
             )
+
+
+def _check_hint_files(hinting: Hinting, where: str) -> None:
+    """An evaluation comes after hours of training."""
+    needed = [folder_name(amount, hinting.hint_patch) for amount in hinting.protocols if Amount.parse(amount).high > 0]
+    for dataset, folder in hinting.hint_files.items():
+        for name in ("", *needed):
+            if not (paths.root() / folder / name).is_dir():
+                raise ValueError(f"{where}.hint_files.{dataset} = {folder!r}: there is no folder {Path(folder) / name}")
 
 
 def _check_sizes(run: Run, where: str) -> None:

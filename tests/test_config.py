@@ -292,6 +292,17 @@ def test_what_is_wrong_is_named(write: Write, old: str, new: str, message: str) 
         everything()
 
 
+def test_missing_hint_files_are_named_before_anything_is_trained(write: Write, tmp_path: Path) -> None:
+    write(("batch: 8", 'batch: 8\n    protocols: ["0", "10"]\n    hint_files: {scenes: hints}'))
+    for folder in ("hints", "hints/h2-n10"):
+        with pytest.raises(ValueError, match=rf"runs\.paper\.first\.hint_files\.scenes = 'hints': there is no folder {folder}$"):
+            config.load("paper/first")
+        (tmp_path / folder).mkdir()
+    assert config.load("paper/first").hinting.hint_files == {"scenes": "hints"}
+    write(("batch: 8", "batch: 8\n    hint_files: {scenes: elsewhere}"))
+    assert not config.load("paper/first", profile="smoke").present
+
+
 @pytest.mark.parametrize("profile", config.PROFILES)
 def test_a_dataset_that_the_profile_lacks_is_refused_only_where_the_run_belongs(write: Write, profile: str) -> None:
     write(("in: [smoke, cpu, gpu]", "in: [cpu]"))
