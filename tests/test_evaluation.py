@@ -154,13 +154,15 @@ def test_a_protocol_says_how_many_hints_there_are(trained: SimpleNamespace, monk
 # Hint files
 
 
-def test_hints_written_to_files_give_the_same_results(trained: SimpleNamespace, tmp_path: Path) -> None:
-    written = evaluation.write_hints(trained.cfg, tmp_path / "hints")
-    assert written == len(trained.results.rows)
+@pytest.mark.parametrize("layout", ["free", "cells"])
+def test_hints_written_to_files_give_the_same_results(trained: SimpleNamespace, tmp_path: Path, layout: str) -> None:
+    cfg = change(trained.cfg, hint_layout=layout)
+    drawn = rows_of(cfg, trained)
+    written = evaluation.write_hints(cfg, tmp_path / "hints")
+    assert written == len(drawn)
     files = {name: str(tmp_path / "hints" / name) for name in ("scenes", "photos")}
     assert len(list((tmp_path / "hints").rglob("*.txt"))) == written
-    rows = rows_of(change(trained.cfg, hint_files=files, seed=trained.cfg.seed), trained)
-    pd.testing.assert_frame_equal(rows, trained.results.rows, check_exact=True)
+    pd.testing.assert_frame_equal(rows_of(change(cfg, hint_files=files), trained), drawn, check_exact=True)
 
 
 def test_hints_are_read_from_files(trained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
