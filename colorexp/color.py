@@ -323,9 +323,14 @@ def rebin(counts: Tensor, *, bins: int) -> Tensor:
     Raises:
         ValueError: If `bins` does not divide 256.
     """
+    check_whole_bins(bins)
+    return counts.unflatten(-1, (bins, 256 // bins)).sum(-1)
+
+
+def check_whole_bins(bins: int) -> None:
+    """Raise a ValueError unless uniform classes hold whole one-unit cells, from which alone they can be counted."""
     if bins < 2 or 256 % bins:
         raise ValueError(f"bins must be 2, 4, ... 128 or 256 to be counted from one-unit cells, got {bins}")
-    return counts.unflatten(-1, (bins, 256 // bins)).sum(-1)
 
 
 def gamut_prior(joint: Tensor) -> Tensor:

@@ -376,6 +376,7 @@ def test_damaged_weights_are_named(trained: SimpleNamespace, tmp_path: Path) -> 
         ({"downsample": "mean"}, r"res_unet\.downsample = 'mean': .*'max' or 'strided'"),
         ({"bins": 1}, r"params\.yaml: runs\.user_guided\.res_unet: bins must be None or at least 2, got 1"),
         ({"bins": 0}, r"res_unet: bins must be None or at least 2, got 0"),
+        ({"bins": 48}, r"res_unet: bins must be 2, 4, \.\.\. 128 or 256 to be counted from one-unit cells, got 48"),
         ({"class_weight_power": 2.0}, r"class_weight_power must be in \[0, 1\], got 2\.0"),
         ({"model": "colorexp.models.unet:ResNet"}, r"'colorexp\.models\.unet:ResNet' names no class"),
         ({"model": "colorexp.models.vnet:ResUNet"}, r"'colorexp\.models\.vnet:ResUNet' names no class"),
@@ -387,6 +388,10 @@ def test_damaged_weights_are_named(trained: SimpleNamespace, tmp_path: Path) -> 
 def test_an_option_that_does_not_fit_is_named(project: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         runs.build_task(quick(MAIN, **values))
+
+
+def test_bins_that_are_not_weighted_need_not_be_counted(project: Path) -> None:
+    assert runs.build_task(quick(MAIN, bins=48, class_weight_power=0.0)).weights.shape == (2, 48)
 
 
 # Where a run starts

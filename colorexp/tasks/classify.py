@@ -44,7 +44,7 @@ class BinClassifier(Colorizer):
     Args:
         model: Predicts (B, 2, K, H, W) logits.
         setting: What the run prescribes.
-        bins: Classes K per channel.
+        bins: Classes K per channel, a power of 2 up to 256 where they are weighted.
         hint_encoding: See `encode`.
         hint_scale: See `encode`; L is divided by 100, and hints learn faster on the same scale. 1 is the paper.
         lambda_patch: Weight of the hinted pixels' own term; 0 leaves it out, as the released code does.
@@ -85,6 +85,8 @@ class BinClassifier(Colorizer):
             raise ValueError(f"decode_temperature must be in [0, 1], got {decode_temperature}")
         if not 0 <= class_weight_power <= 1:
             raise ValueError(f"class_weight_power must be in [0, 1], got {class_weight_power}")
+        if class_weight_power:
+            color.check_whole_bins(bins)
         self.bins, self.lambda_patch = bins, lambda_patch
         self.hint_encoding, self.hint_scale = hint_encoding, hint_scale
         self.decode_temperature = decode_temperature
