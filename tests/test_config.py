@@ -490,6 +490,15 @@ def test_parents_belong_to_the_profiles_of_their_variants(project: Path) -> None
             assert set(config.load(name).profiles) <= set(config.load(parent).profiles)
 
 
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "paper"])
+def test_a_profile_singles_out_none_but_its_own_runs(project: Path, profile: str) -> None:
+    """Else the block has no effect. Those of smoke have one here: they make the networks of all tests small."""
+    for paper in config.papers():
+        block = config.read()["profiles"][profile][paper]
+        named = [f"{paper}/{key}" for key in block if f"{paper}/{key}" in config.runs()]
+        assert [name for name in named if not config.load(name, profile=profile).present] == []
+
+
 def test_yaml_and_config_agree_on_what_exists(project: Path) -> None:
     raw = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     assert config.runs() == [f"{paper}/{run}" for paper, table in raw["runs"].items() for run in table]
