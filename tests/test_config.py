@@ -454,6 +454,16 @@ def test_the_main_runs_have_the_papers_values(project: Path) -> None:
     assert config.load("user_guided/trans_unet", profile="paper").options["tokens"] == "patches"
 
 
+def test_the_published_test_sets_are_those_of_the_tables(project: Path) -> None:
+    """AdaColViT, section 4.1: ImageNet ctest10k, CUB-200-2011 and Oxford-102; the pictures trained on are not measured."""
+    expected = {"ctest10k": 10_000, "cub": 5_794, "flowers": 1_000}
+    for name in config.runs("adacolvit"):
+        assert config.load(name, profile="paper").data.evaluate_on == list(expected)
+    for name, count in expected.items():
+        held = config.dataset(name, profile="paper")
+        assert (held.source, held.profiles, held.expect) == ("folder", ["paper"], {"test": count})
+
+
 def test_the_released_runs_have_the_released_codes_values(project: Path) -> None:
     for name in NETWORKS:
         run = config.load(f"user_guided/{name}_released", profile="paper")
