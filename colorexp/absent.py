@@ -10,7 +10,7 @@ NOT_RUN = "not run in this profile"
 
 def reason(name: str, *, kind: str) -> str | None:
     """Why the active profile leaves out a run (`kind="run"`) or a dataset, or None."""
-    return config.load(name).absence if kind == "run" else config.dataset(name).absence
+    return config.load(name).absence if kind == "run" else config.dataset(name).absence_in(config.read()["profile"])
 
 
 def write(stage: str, name: str, why: str) -> None:

@@ -1,6 +1,6 @@
-"""The only reader of params.yaml: YAML -> profile laid over run -> frozen dataclasses, or an error that names the key.
+"""The only reader of params.yaml: YAML -> profile laid over run -> frozen dataclasses of `schema`, or an error that names the key.
 
-A run is a flat mapping. Keys that are no field of a dataclass below are the model's and the task's constructor arguments
+A run is a flat mapping. Keys that are no field of a dataclass are the model's and the task's constructor arguments
 (`Run.options`); `runs.build` binds them to those signatures, so that a misspelt one is named there. A profile's option for a
 paper changes the runs that have that option.
 """
@@ -8,13 +8,12 @@ paper changes the runs that have that option.
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, field, fields
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import YAMLError
@@ -22,236 +21,48 @@ from ruamel.yaml.nodes import MappingNode
 
 from colorexp import paths
 from colorexp.amount import Amount, folder_name
+from colorexp.schema import (
+    GROUPS,
+    PROFILES,
+    Data,
+    Dataset,
+    Efficiency,
+    Evaluation,
+    Fitting,
+    Hardware,
+    Hinting,
+    Metric,
+    Run,
+    View,
+)
 
-PROFILES = ("smoke", "cpu", "gpu", "paper")
-
-Profile = Literal["smoke", "cpu", "gpu", "paper"]
-View = Literal["whole", "squash", "crop", "resized_crop"]
-Filter = Literal["none", "joint", "marginal"]
-Metric = Literal[
-    "psnr", "ssim", "boundary_psnr", "patch_error_variance", "cf_signed", "cf_abs", "chroma", "ab_error", "his",
-    "lpips_alex", "lpips_vgg", "lpips_vgg_unit",
-]  # fmt: skip
-"""Measures that an evaluation knows; `evaluation` holds their functions."""
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-
-_strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _amount(text: str) -> str:
-    Amount.parse(text)
-    return text
-
-
-def _distinct(names: list[str]) -> list[str]:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{twice[0]!r} stands there twice")
-    return names
-
-
-HintAmount = Annotated[str, AfterValidator(_amount)]
-Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Dataset:
-    """One entry of `datasets`: where pictures come from and how `prepare` stores them."""
-
-    name: str
-    source: Literal["bundled", "scenes", "folder"]
-    root: str
-    """What it is made from, relative to the project: a folder of pictures, or the module that draws them."""
-    profiles: list[Profile]
-    seed: Seed
-    size: Positive = 256
-    """Stored short side in pixels (`fit: short`), or both sides (`fit: square`)."""
-    fit: Literal["short", "square"] = "short"
-    resample: Literal["lanczos", "bicubic", "area"] = "lanczos"
-    max_pixels: Positive = 50_000_000
-    min_side: Positive = 32
-    gray: Literal["quarantine", "keep"] = "quarantine"
-    """Pictures without colour teach nothing; `keep` them where only a colorization is wanted."""
-    near_gray: Annotated[float, Field(gt=0)] = 10.0
-    """|a| and |b| below this count as near gray in the joint filter, in ab units."""
-    val: Share | Positive = 0.1
-    test: Share | Positive = 0.1
-    """Shares by hash of the name (folder), or numbers of pictures (scenes)."""
-    train: Positive | None = None
-    """Number of training pictures (scenes)."""
-    splits: dict[Literal["train", "val", "test"], str] = field(default_factory=dict)
-    """A folder, or a text file with one picture per line, per split, relative to `root`. What is named nowhere is for training;
-    without `val`, its share is taken from training by hash. Replaces the split of everything by hash."""
-    expect: dict[Literal["train", "val", "test"], int] = field(default_factory=dict)
-    """Numbers of pictures that must come out, for data sets whose size is known."""
-    shard: Positive = 256
-    workers: Positive = 2
-
-    @property
-    def absence(self) -> str | None:
-        """Why the active profile leaves this dataset out, or None."""
-        profile = read()["profile"]
-        if profile in self.profiles:
-            return None
-        return f"not run in this profile: dataset {self.name} belongs to {', '.join(self.profiles)}, the profile is {profile}"
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Data:
-    """Which pictures a run sees, and how."""
-
-    train_on: Annotated[dict[str, Positive], Field(min_length=1)]
-    """Datasets, and how often each of their pictures is seen per epoch (photographs: crops)."""
-    validate_on: str
-    evaluate_on: Distinct
-    size: Positive
-    train_size: Positive | None = None
-    """Side of training pictures where it differs from `size` (smaller crops train faster)."""
-    train_view: View
-    eval_view: View
-    flip: bool = False
-    near_gray_filter: Filter = "none"
-    train_limit: Positive | None = None
-    """Use only so many training pictures of each dataset."""
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Hinting:
-    """Which colours are revealed to the network."""
-
-    hints: HintAmount = "0"
-    """Amount in training: `0.5%`, `10` or `0-128`; see `amount.Amount`."""
-    hint_patch: Positive = 2
-    hint_layout: Literal["free", "cells"] = "cells"
-    protocols: Annotated[list[HintAmount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
-    """Amounts in evaluation; each is a row of the results."""
-    hint_files: dict[str, str] = field(default_factory=dict)
-    """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used in evaluation instead of seeded draws."""
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Fitting:
-    """How a run is optimised."""
-
-    epochs: Positive
-    batch: Positive
-    """Pictures per optimiser step, over all processes and accumulated parts."""
-    accumulate: Positive = 1
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Annotated[float, Field(gt=0)]
-    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    lr_end: Annotated[float, Field(ge=0)] = 0.0
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    """In epochs."""
-    clip: Annotated[float, Field(ge=0)] = 0.0
-    """Largest gradient norm; 0 leaves gradients alone."""
-    monitor: str = "val/loss"
-    monitor_mode: Literal["min", "max"] = "min"
-    checkpoint_every: Positive = 50
-    """Optimiser steps between checkpoints from which a killed training goes on."""
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Hardware:
-    """What a run is computed on."""
-
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: Positive | Literal["auto"] = 1
-    num_nodes: Positive = 1
-    strategy: str = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    threads: Positive = 2
-    """CPU threads per process. Bits depend on it, so it is pinned."""
-    workers: Count = 0
-    """Processes that load data."""
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Evaluation:
-    """What is measured on test pictures."""
-
-    metrics: list[Metric] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
-    features: Literal["fid_tf", "fid_tv"] | None = None
-    """Inception whose features are kept for set metrics."""
-    samples: Count = 8
-    """Pictures per dataset and protocol that are kept as PNG."""
-    eval_batch: Positive = 16
-    weights: str | None = None
-    """Folder with pretrained backbones; torch's own download folder is looked at as well."""
-
-
-GROUPS = {"data": Data, "hinting": Hinting, "fitting": Fitting, "hardware": Hardware, "evaluation": Evaluation}
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Efficiency:
-    """How the efficiency stage measures; the sizes are the papers', whatever the profile."""
-
-    repeats: Positive = 5
-    """Timed rounds; the median is quoted."""
-    everything: bool = True
-    """Whether networks of runs that the profile leaves out are measured too."""
-    threads: Positive = 2
-
-
-@dataclass(frozen=True, config=_strict, kw_only=True)
-class Run:
-    """One trained variant, resolved for one profile."""
-
-    name: str
-    """`<paper>/<run>`."""
-    profile: Profile
-    profiles: list[Profile]
-    """Where the run belongs; elsewhere its stages write that it was not run."""
-    parent: str | None
-    """The run it varies, without the paper."""
-    init: str
-    """What it starts from: the folder of another run, or prepared data (`artifacts/prepared/...`) and its seed."""
-    seed: Seed
-    model: str
-    """`module:Class`."""
-    task: str
-    """`module:Class`."""
-    options: dict[str, Any]
-    """Constructor arguments of model and task, by name."""
-    data: Data
-    hinting: Hinting
-    fitting: Fitting
-    hardware: Hardware
-    evaluation: Evaluation
-
-    @property
-    def paper(self) -> str:
-        """The paper this run belongs to."""
-        return self.name.split("/")[0]
-
-    @property
-    def present(self) -> bool:
-        """Whether the active profile runs it."""
-        return self.profile in self.profiles
-
-    @property
-    def absence(self) -> str | None:
-        """Why it is not run, or None."""
-        if self.present:
-            return None
-        return f"not run in this profile: {self.name} belongs to {', '.join(self.profiles)}, the profile is {self.profile}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for run.json, loggers and hashes."""
-        return asdict(self)
-
-    def _repr_html_(self) -> str:
-        """As a table, for notebooks."""
-        rows = {key: value for key, value in self.as_dict().items() if key not in GROUPS}
-        rows |= rows.pop("options") | {k: v for group in GROUPS for k, v in asdict(getattr(self, group)).items()}
-        cells = "".join(f"<tr><th style='text-align:left'>{k}</th><td>{v}</td></tr>" for k, v in rows.items())
-        return f"<table>{cells}</table>"
+__all__ = [
+    "GROUPS",
+    "PROFILES",
+    "Data",
+    "Dataset",
+    "Efficiency",
+    "Evaluation",
+    "Fitting",
+    "Hardware",
+    "Hinting",
+    "Metric",
+    "Run",
+    "View",
+    "check_splits",
+    "dataset",
+    "datasets",
+    "efficiency",
+    "exhibit_run",
+    "from_dict",
+    "load",
+    "papers",
+    "parent",
+    "read",
+    "runs",
+    "singled_out",
+    "use_profile",
+]
 
 
 def read(path: Path | None = None) -> dict[str, Any]:

@@ -49,11 +49,13 @@ def write(out: Path) -> None:
 def reads() -> dict[str, dict[str, Any]]:
     """What every stage depends on: hashes of its notebook and of the modules it can execute, and parameters."""
     found: dict[str, dict[str, Any]] = {}
+    active = config.read()["profile"]
     for path in notebooks():
         name = path.stem
         if name == PER_DATASET:
             for dataset in map(config.dataset, config.datasets()):
-                found[f"{name}/{dataset.name}"] = _absent(dataset.absence) or _present(name, executed(name), asdict(dataset))
+                absence = _absent(dataset.absence_in(active))
+                found[f"{name}/{dataset.name}"] = absence or _present(name, executed(name), asdict(dataset))
         elif name in PER_RUN:
             for run in map(config.load, config.runs()):
                 values = run.as_dict() if name == "train" else {}  # an evaluation follows the run.json of the training

@@ -146,7 +146,7 @@ def test_a_dataset_takes_what_its_profile_says(write: Write) -> None:
     write()
     assert config.dataset("scenes").size == 256
     assert config.dataset("scenes", profile="smoke").size == 64
-    assert config.dataset("photos").absence is None
+    assert config.dataset("photos").absence_in("cpu") is None
 
 
 def test_a_run_outside_the_profile_says_where_it_belongs(write: Write) -> None:
@@ -154,7 +154,7 @@ def test_a_run_outside_the_profile_says_where_it_belongs(write: Write) -> None:
     run = config.load("paper/first")
     assert not run.present
     assert run.absence == "not run in this profile: paper/first belongs to cpu, gpu, the profile is paper"
-    assert "the profile is" in str(config.dataset("photos").absence)
+    assert "the profile is" in str(config.dataset("photos").absence_in("paper"))
     assert config.load("paper/first", profile="gpu").absence is None
 
 
