@@ -3,14 +3,16 @@
 import json
 from pathlib import Path
 
-from colorexp import config, paths
+from colorexp import paths
 
 NOT_RUN = "not run in this profile"
 
 
-def reason(name: str, *, kind: str) -> str | None:
-    """Why the active profile leaves out a run (`kind="run"`) or a dataset, or None."""
-    return config.load(name).absence if kind == "run" else config.dataset(name).absence_in(config.read()["profile"])
+def reason(stage: str) -> str | None:
+    """Why the profile leaves out `train/<run>`, `evaluate/<run>` or `prepare/<dataset>`, as the stage `sources` found, or None."""
+    file = paths.reads(stage)
+    found: str | None = json.loads(file.read_text()).get("absence") if file.is_file() else None
+    return found
 
 
 def write(stage: str, name: str, why: str) -> None:

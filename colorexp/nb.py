@@ -48,10 +48,10 @@ def run(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
         ValueError: If the notebook does not have such a parameter.
         SystemExit: If a cell fails; the executed notebook holds the traceback and is named on stderr.
     """
-    kind = next((kind for kind in ("run", "dataset") if kind in parameters), None)
-    if kind and (why := absent.reason(parameters[kind], kind=kind)):
-        absent.write(notebook.stem, parameters[kind], why)
-        absent.notebook(out, f"{notebook.stem}: {parameters[kind]}", why)
+    name = parameters.get("run") or parameters.get("dataset")
+    if name and (why := absent.reason(f"{notebook.stem}/{name}")):
+        absent.write(notebook.stem, name, why)
+        absent.notebook(out, f"{notebook.stem}: {name}", why)
         print(why)
         return
     start = time.perf_counter()

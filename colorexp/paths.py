@@ -22,6 +22,16 @@ def params() -> Path:
     return root() / "params.yaml"
 
 
+def build(folder: str) -> Path:
+    """What the stage `sources` makes: `nb`, stripped notebooks, and `reads`."""
+    return root() / "build" / folder
+
+
+def reads(stage: str) -> Path:
+    """What a stage runs and reads."""
+    return build("reads") / f"{stage}.json"
+
+
 def bundled() -> Path:
     """The photographs that `fetch` copies and data.dvc manages; everything else under data/ is the user's."""
     return root() / "data" / "bundled"

@@ -1,4 +1,4 @@
-"""What stages depend on: `python -m colorexp.stages OUT` writes a file per stage of what it runs and reads, and strips notebooks.
+"""What stages depend on: `python -m colorexp.stages` writes a file per stage of what it runs and reads, and strips notebooks.
 
 A notebook counts by its cells' sources and tags, so that saving it in JupyterLab re-runs nothing. Code counts by the modules that
 a stage can execute, found by following imports from its notebook and from the model and task of its run. Parameters count as
@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -32,18 +31,17 @@ EVERYTHING = "efficiency"
 """The notebook that builds the networks of all runs at the sizes of the profile `paper`."""
 
 
-def write(out: Path) -> None:
-    """Write `nb/<notebook>.ipynb` and `reads/<stage>.json` under a folder, both made anew.
+def write() -> None:
+    """Write build/nb/<notebook>.ipynb and build/reads/<stage>.json, both folders anew.
 
     A stage is `train/<paper>/<run>`, `evaluate/<paper>/<run>`, `prepare/<dataset>` or the name of a notebook.
     """
-    for folder in ("nb", "reads"):
-        shutil.rmtree(out / folder, ignore_errors=True)
+    for folder in (paths.build("nb"), paths.build("reads")):
+        shutil.rmtree(folder, ignore_errors=True)
     for notebook in notebooks():
-        paths.write_atomically(out / "nb" / notebook.name, nb.stripped(notebook).encode())
+        paths.write_atomically(paths.build("nb") / notebook.name, nb.stripped(notebook).encode())
     for stage, values in reads().items():
-        text = json.dumps(values, indent=1, sort_keys=True) + "\n"
-        paths.write_atomically(out / "reads" / f"{stage}.json", text.encode())
+        paths.write_atomically(paths.reads(stage), (json.dumps(values, indent=1, sort_keys=True) + "\n").encode())
 
 
 def reads() -> dict[str, dict[str, Any]]:
@@ -145,4 +143,4 @@ def _source(notebook: str) -> str:
 
 
 if __name__ == "__main__":
-    write(paths.resolve(sys.argv[1]))
+    write()

@@ -1,7 +1,6 @@
 """What stages depend on: notebooks without outputs, and what each can execute and read."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -28,31 +27,32 @@ def test_how_a_notebook_is_started_is_no_part_of_it() -> None:
     assert "colorexp.nb" not in stages.executed("train", "user_guided/res_unet")
 
 
-def test_files_are_written_for_every_notebook_and_run(tmp_path: Path) -> None:
-    stages.write(tmp_path)
+def test_files_are_written_for_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "build", lambda folder: tmp_path / folder)
+    stages.write()
     assert {path.name for path in (tmp_path / "nb").iterdir()} == {path.name for path in stages.notebooks()}
     told = json.loads((tmp_path / "reads" / "train" / "user_guided" / "res_unet.json").read_text())
     assert told["code"]["colorexp.models.unet"] == provenance.module_hash("colorexp.models.unet")
     assert told["parameters"]["options"]["bins"] == 32
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    stages.write(tmp_path)
+    (tmp_path / "reads" / "train" / "user_guided" / "of_yesterday.json").touch()
+    stages.write()
     assert first == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def changed_files(folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> set[str]:
-    """What `write` makes differently once params.yaml reads otherwise, in the profile cpu."""
+def changed_stages(folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> set[str]:
+    """Whose reading differs once params.yaml holds `new`, in the profile cpu."""
     params = folder / "params.yaml"
     text = (ROOT / "params.yaml").read_text()
     assert old in text
     monkeypatch.setattr(paths, "params", lambda: params)
-    made = []
+    found = []
     for content in (text, text.replace(old, new, 1)):
-        params.write_text(re.sub(r"(?m)^profile: \w+", "profile: cpu", content))
-        stages.write(folder / "build")
-        root = folder / "build" / "reads"
-        made.append({path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.json")})
-    before, after = made
-    return {name for name in before if before[name] != after[name]}
+        params.write_text(content)
+        config.use_profile("cpu")
+        found.append(stages.reads())
+    before, after = found
+    return {stage for stage in before if before[stage] != after[stage]}
 
 
 def test_what_the_profile_leaves_out_reads_nothing_but_the_reason() -> None:
@@ -89,7 +89,7 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_value_concerns_what_reads_it(
     old: str, new: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert changed_files(tmp_path, monkeypatch, old, new) == {f"{name}.json" for name in changed}
+    assert changed_stages(tmp_path, monkeypatch, old, new) == changed
 
 
 @pytest.mark.parametrize(
