@@ -52,7 +52,7 @@ def _empty_results(name: str) -> None:
     import pyarrow.parquet as pq
 
     columns = {"dataset": pa.string(), "split": pa.string(), "image": pa.string(), "protocol": pa.string()}
-    schema = pa.schema([*columns.items(), ("seed", pa.int64()), ("near_gray", pa.bool_())])
+    schema = pa.schema([*columns.items(), ("seed", pa.int64()), ("repeat", pa.int64()), ("near_gray", pa.bool_())])
     paths.results(name).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_batches([], schema), paths.results(name))  # empty_table() would import pandas
     np.savez(paths.features(name))

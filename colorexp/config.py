@@ -365,6 +365,10 @@ def _check_sizes(run: Run, where: str) -> None:
         raise ValueError(f"{where}.hint_patch = {run.hinting.hint_patch}: pictures of {side} pixels hold no such hint")
     if run.fitting.batch % run.fitting.accumulate:
         raise ValueError(f"{where}.batch = {run.fitting.batch} cannot be cut into {run.fitting.accumulate} parts (accumulate)")
+    first = run.hinting.protocols[0]
+    if run.evaluation.repeats > 1 and (run.hinting.hint_files or Amount.parse(first).high == 0):
+        why = "hint_files hold one draw" if run.hinting.hint_files else f"the first protocol {first!r} draws nothing"
+        raise ValueError(f"{where}.repeats = {run.evaluation.repeats}: {why}, so it must be 1")
 
 
 def _validate(kind: type, values: dict[str, Any], where: str) -> Any:  # noqa: ANN401  one of the dataclasses above

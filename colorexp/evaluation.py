@@ -21,8 +21,8 @@ from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch, Prediction
 
 OFFICIAL = "artifacts/results"
-KEYS = ("dataset", "split", "image", "protocol", "seed", "near_gray")
-"""Columns that say what a row is; all others are measures."""
+KEYS = ("dataset", "split", "image", "protocol", "seed", "repeat", "near_gray")
+"""Columns that say what a row is; all others are measures. `seed` is the training's, `repeat` the draw of hints."""
 
 SHOWN = "shown_"
 """Prefix of those of a prediction's extras that are kept as pictures: (B, H, W) uint8."""
@@ -35,7 +35,7 @@ class Results(NamedTuple):
     """What an evaluation found."""
 
     rows: pd.DataFrame
-    """dataset, split, image, protocol, seed, near_gray, then the measures."""
+    """`KEYS`, then the measures."""
     features: dict[str, np.ndarray]
     """`<dataset>/<protocol>/features` and `/logits`, and `<dataset>/truth/...`, where the run asks for them."""
     samples: dict[str, np.ndarray]
@@ -47,6 +47,7 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     """Measure a trained task on the test split of every dataset of the run, under every hint protocol.
 
     Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
+    Under the first protocol there are `repeats` draws; features and samples are those of the first.
 
     Raises:
         ValueError: If a dataset has no test picture.
@@ -60,13 +61,15 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     features: dict[str, list[Tensor]] = {}
     samples: dict[str, np.ndarray] = {}
     for dataset in cfg.data.evaluate_on:
-        for protocol in cfg.hinting.protocols:
-            for batch, near_gray in _batches(cfg, dataset, protocol, device):
+        for protocol, repeat in _draws(cfg):
+            for batch, near_gray in _batches(cfg, dataset, protocol, repeat, device):
                 prediction = task.predict(batch)
                 rgb, truth = _picture(batch["L"], prediction.ab), _picture(batch["L"], batch["ab"])
                 values = {name: measure(batch, prediction, rgb, truth) for name, measure in measures.items()}
                 values |= task.scores(batch, prediction)
-                rows.append(_rows(cfg, dataset, protocol, batch, near_gray, values))
+                rows.append(_rows(cfg, dataset, protocol, repeat, batch, near_gray, values))
+                if repeat:
+                    continue
                 pictures = {protocol: rgb} | ({"truth": truth} if protocol == cfg.hinting.protocols[0] else {})
                 for column, picture in pictures.items() if extractor else ():
                     extracted = cast(Callable[[Tensor], tuple[Tensor, Tensor]], extractor)(picture)
@@ -74,20 +77,27 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
                         features.setdefault(f"{dataset}/{column}/{kind}", []).append(part.cpu())
                 _keep_samples(samples, cfg.evaluation.samples, dataset, protocol, batch, prediction, rgb, truth)
     stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
-    frame = pd.concat(rows, ignore_index=True).sort_values(["dataset", "protocol", "image"], ignore_index=True)
+    frame = pd.concat(rows, ignore_index=True)
+    frame = frame.sort_values(["dataset", "protocol", "repeat", "image"], ignore_index=True)
     return Results(frame, stacked, samples)
 
 
-def _pictures(cfg: Run, dataset: str, protocol: str) -> tuple[Pictures, Fixed]:
+def _draws(cfg: Run) -> list[tuple[str, int]]:
+    """Protocols and the numbers of their draws."""
+    first, *others = cfg.hinting.protocols
+    return [(first, repeat) for repeat in range(cfg.evaluation.repeats)] + [(protocol, 0) for protocol in others]
+
+
+def _pictures(cfg: Run, dataset: str, protocol: str, repeat: int = 0) -> tuple[Pictures, Fixed]:
     choose = partial(_test_hints, dataset=dataset, protocol=protocol, cfg=cfg)
     view = View2D(cfg.data.eval_view, cfg.data.size)
     pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=cfg.hinting.hint_patch)
-    return pictures, Fixed(pictures, cfg.evaluation.eval_batch, protocol)
+    return pictures, Fixed(pictures, cfg.evaluation.eval_batch, f"{protocol}, again {repeat}" if repeat else protocol)
 
 
-def _batches(cfg: Run, dataset: str, protocol: str, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
+def _batches(cfg: Run, dataset: str, protocol: str, repeat: int, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
     hinting = cfg.hinting
-    pictures, sampler = _pictures(cfg, dataset, protocol)
+    pictures, sampler = _pictures(cfg, dataset, protocol, repeat)
     loader = DataLoader(
         pictures,
         batch_sampler=sampler,
@@ -130,9 +140,11 @@ def _picture(L: Tensor, ab: Tensor) -> Tensor:
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, ab], 1)))
 
 
-def _rows(cfg: Run, dataset: str, protocol: str, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]) -> pd.DataFrame:
+def _rows(
+    cfg: Run, dataset: str, protocol: str, repeat: int, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]
+) -> pd.DataFrame:
     frame = pd.DataFrame({"image": [name.removeprefix(f"{dataset}/") for name in batch["id"]]})
-    frame = frame.assign(dataset=dataset, split="test", protocol=protocol, seed=cfg.seed, near_gray=near_gray)
+    frame = frame.assign(dataset=dataset, split="test", protocol=protocol, seed=cfg.seed, repeat=repeat, near_gray=near_gray)
     return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
 
 
@@ -255,8 +267,9 @@ def headline(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Means per dataset and protocol over the pictures that are not near gray, rounded to six digits."""
+    """Means per dataset and protocol over the pictures that are not near gray, first draw of hints, rounded to six digits."""
     measures = rows.columns.difference(list(KEYS))
+    rows = rows[rows["repeat"] == 0]
     counted = rows[~rows["near_gray"]] if not rows["near_gray"].all() else rows
     result: dict[str, dict[str, dict[str, float]]] = {}
     for (dataset, protocol), group in counted.groupby(["dataset", "protocol"]):

@@ -164,6 +164,8 @@ class Evaluation:
     samples: Count = 8
     """Pictures per dataset and protocol that are kept as PNG."""
     eval_batch: Positive = 16
+    repeats: Positive = 1
+    """Draws of hints under the first protocol, for the spread between them; the other protocols have one."""
     weights: str | None = None
     """Folder with pretrained backbones; torch's own download folder is looked at as well."""
 

@@ -256,6 +256,12 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         ("batch: 8", "batch: 8\n    hints: 10", r"first\.hints = 10: .*string"),
         ("batch: 8", 'batch: 8\n    protocols: ["0", ten]', r"runs\.paper\.first\.protocols\.1 = 'ten': an amount of hints is"),
         ("batch: 8", "batch: 8\n    protocols: []", r"runs\.paper\.first\.protocols = \[\]: .*at least 1 item"),
+        ("batch: 8", "batch: 8\n    repeats: 2", r"first\.repeats = 2: the first protocol '0' draws nothing, so it must be 1"),
+        (
+            "batch: 8",
+            'batch: 8\n    protocols: ["5"]\n    repeats: 2\n    hint_files: {scenes: x}',
+            r"first\.repeats = 2: hint_files hold one draw, so it must be 1",
+        ),
         ("batch: 8", 'batch: 8\n    protocols: ["0", "0"]', r"first\.protocols = .*'0' stands there twice"),
         (
             "batch: 8",

@@ -151,6 +151,21 @@ def test_a_protocol_says_how_many_hints_there_are(trained: SimpleNamespace, monk
     assert {int(mask.sum()) for key, mask in seen.items() if key.endswith("#1")} == {5 * trained.cfg.hinting.hint_patch**2}
 
 
+def test_repeats_are_further_draws_of_the_first_protocol(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = evaluation.evaluate(change(trained.cfg, repeats=3), trained.task)
+    assert again.rows.groupby("protocol")["repeat"].unique().map(sorted).to_dict() == {"3%": [0, 1, 2], "0": [0]}
+    first = again.rows[again.rows.repeat == 0].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, trained.results.rows, check_exact=True)
+    psnr = again.rows[again.rows.protocol == "3%"].groupby(["dataset", "image"])["psnr"]
+    assert (psnr.nunique() == 3).any(), "other hints give other pictures"
+    assert again.samples.keys() == trained.results.samples.keys()
+    assert all(np.array_equal(picture, again.samples[name]) for name, picture in trained.results.samples.items())
+    seen = seen_hints(change(trained.cfg, repeats=3, protocols=["3%"], evaluate_on=["scenes"]), trained, monkeypatch)
+    masks = [torch.stack([mask for key, mask in seen.items() if key.endswith(f"#{number}")]) for number in range(3)]
+    assert not torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[1], masks[2])
+
+
 # Hint files
 
 
@@ -309,7 +324,7 @@ def test_results_by_hand_leave_the_reports_alone(prepared: Path, trained: Simple
 
 
 def table(**columns: list[Any]) -> pd.DataFrame:
-    usual = {"dataset": ["d"] * 4, "split": ["test"] * 4, "image": list("abcd"), "seed": [0] * 4}
+    usual = {"dataset": ["d"] * 4, "split": ["test"] * 4, "image": list("abcd"), "seed": [0] * 4, "repeat": [0] * 4}
     return pd.DataFrame({**usual, "protocol": ["0", "0", "10", "10"], "near_gray": [False] * 4, **columns})
 
 
@@ -322,6 +337,11 @@ def test_near_gray_pictures_do_not_count(trained: SimpleNamespace) -> None:
 def test_where_all_pictures_are_near_gray_they_count() -> None:
     rows = table(psnr=[10.0, 20.0, 30.0, 50.0], near_gray=[True] * 4)
     assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 15.0}, "10": {"psnr": 40.0}}}
+
+
+def test_means_are_those_of_the_first_draw_of_hints() -> None:
+    rows = table(psnr=[10.0, 20.0, 30.0, 50.0], repeat=[0, 1, 0, 1])
+    assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 10.0}, "10": {"psnr": 30.0}}}
 
 
 def test_what_is_unknown_is_left_out_of_means() -> None:

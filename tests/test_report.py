@@ -20,7 +20,8 @@ PICTURES = [f"test-{i:05d}" for i in range(30)]
 
 def write_results(run: str, accuracy: np.ndarray, *, near_gray: int = 0, dataset: str = "scenes") -> None:
     rows = pd.DataFrame({"image": PICTURES[: len(accuracy)], "accuracy": accuracy})
-    rows = rows.assign(dataset=dataset, split="test", protocol="0.5%", seed=0, near_gray=[i < near_gray for i in range(len(rows))])
+    rows = rows.assign(dataset=dataset, split="test", protocol="0.5%", seed=0, repeat=0)
+    rows = rows.assign(near_gray=[i < near_gray for i in range(len(rows))])
     paths.results(run).parent.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(paths.results(run))
 
@@ -60,6 +61,25 @@ def test_an_interval_has_the_width_of_the_normal_one(two_runs: Path) -> None:
     assert low is not None
     assert high is not None
     assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+
+
+def test_the_spread_is_that_of_the_draws_means(two_runs: Path) -> None:
+    """One value per picture all the same, and everything else looks at the first draw alone."""
+    run = "user_guided/res_unet"
+    first = tables.results(run)
+    draws = [first.assign(repeat=number, accuracy=first["accuracy"] + shift) for number, shift in enumerate((0, 0.03, 0.06))]
+    pd.concat(draws).to_parquet(paths.results(run))
+    asked = {"dataset": "scenes", "protocol": "0.5%", "labels": {"model": "A"}, "published": 0.6}
+    once, thrice = tables.tested(run, "accuracy", **asked), tables.over_draws(run, "accuracy", **asked)
+    row = tables.comparison([thrice._replace(std_published=0.01), once]).set_index("std_published").loc[0.01]
+    assert row["std"] == pytest.approx(0.03)
+    assert row["n"] == 28
+    assert row["measured"] == pytest.approx(once.values.mean() + 0.03, rel=1e-5)
+    assert "std" not in tables.comparison([once])
+    assert tables.over_draws("user_guided/spread", "accuracy", **asked).std is None
+    told = {"quantity": "x", "published": 0.6, "measured": 0.5, "low": np.nan, "std": 0.03, "std_published": 0.01}
+    shown = tables.wide(pd.DataFrame([{"model": "A", **told}]), rows=["model"], column="quantity")
+    assert shown.loc[0, "x"] == "0.5 ± 0.03 (0.6 ± 0.01)"
 
 
 def test_few_pictures_carry_no_interval(two_runs: Path) -> None:

@@ -21,8 +21,12 @@ INTERVAL_MINIMUM = 20
 # Results of runs
 
 
-def results(run: str) -> pd.DataFrame:
+def results(run: str, *, every_draw: bool = False) -> pd.DataFrame:
     """The per-image rows of `<paper>/<run>`; none where the profile leaves the run out.
+
+    Args:
+        run: The run.
+        every_draw: Whether all draws of hints are meant, not the first alone.
 
     Raises:
         FileNotFoundError: If the run has not been evaluated.
@@ -30,7 +34,8 @@ def results(run: str) -> pd.DataFrame:
     path = paths.results(run)
     if not path.is_file():
         raise FileNotFoundError(f"{run} has not been evaluated (no {path.name}); run `dvc repro`")
-    return pd.read_parquet(path)
+    rows = pd.read_parquet(path)
+    return rows if every_draw else rows[rows["repeat"] == 0].reset_index(drop=True)
 
 
 def history(run: str) -> pd.DataFrame:
@@ -119,6 +124,9 @@ class Cell(NamedTuple):
     dataset: str = ""
     seeds: int | None = None
     note: str = ""
+    std: float | None = None
+    """Standard deviation, over draws of hints, of the mean over pictures."""
+    std_published: float | None = None
 
 
 def tested(
@@ -152,19 +160,36 @@ def trained(run: str, metric: str, *, labels: Mapping[str, str], published: floa
     return Cell(dict(labels), metric, published, value, where, seeds=1, note="; ".join(filter(None, notes)))
 
 
+def over_draws(
+    run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None
+) -> Cell:
+    """A test result as the mean over all draws of hints, one value per picture, with the spread of the draws' means.
+
+    Args are those of `tested`. With one draw there is no spread.
+    """
+    cell = tested(run, metric, dataset=dataset, protocol=protocol, labels=labels, published=published)
+    if not isinstance(cell.values, pd.Series):
+        return cell
+    rows = pd.concat([results(name, every_draw=True) for name in repetitions(run)])
+    chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
+    means = chosen.groupby("repeat")[metric].mean()
+    return cell._replace(values=chosen.groupby("image")[metric].mean(), std=float(means.std()) if len(means) > 1 else None)
+
+
 def reduced(run: str) -> str:
     """What the profile changes of this run alone, as a note: it then competes on other terms than its neighbours."""
     return ", ".join(f"{key} {value}" for key, value in config.singled_out(run).items())
 
 
 def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
-    """Published beside measured: labels, then the columns of `COLUMNS`.
+    """Published beside measured: labels, then the columns of `COLUMNS`; after `n`, `std` and `std_published` where a cell has one.
 
     Intervals are 95% percentile bootstraps over pictures, seeded by the cell's labels; below 20 pictures there is none. `dataset`
     names what ours was measured on; the published number stands on the paper's data.
     """
     profile = config.read()["profile"]
-    rows = []
+    rows, cells = [], list(cells)
+    spread = any(cell.std is not None or cell.std_published is not None for cell in cells)
     for cell in cells:
         values = cell.values.dropna() if isinstance(cell.values, pd.Series) else cell.values
         low, high, n = None, None, None
@@ -172,9 +197,10 @@ def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
             low, high = bootstrap(values, *cell.labels.values(), cell.metric)
             n, values = len(values), float(values.mean())
         measured = {"measured": _rounded(values), "low": _rounded(low), "high": _rounded(high), "n": n}
+        measured |= {"std": _rounded(cell.std), "std_published": cell.std_published} if spread else {}
         about = {"dataset": cell.dataset, "profile": profile, "seeds": cell.seeds, "metric": cell.metric, "note": cell.note}
         rows.append({**cell.labels, "published": cell.published, **measured, **about})
-    numbers = dict.fromkeys(("published", "measured", "low", "high"), "float64")
+    numbers = dict.fromkeys(("published", "measured", "low", "high", *(("std", "std_published") if spread else ())), "float64")
     return pd.DataFrame(rows).astype({**numbers, "n": "Int64", "seeds": "Int64"})
 
 
@@ -304,10 +330,16 @@ def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFra
 
 
 def _cell(record: Mapping[Any, Any]) -> str:
-    measured = "–" if pd.isna(record["measured"]) else f"{record['measured']:.4g}"
+    measured = "–" if pd.isna(record["measured"]) else f"{record['measured']:.4g}{_spread(record.get('std'))}"
     if not pd.isna(record["low"]):
         measured += f" [{record['low']:.4g}, {record['high']:.4g}]"
-    return measured if pd.isna(record["published"]) else f"{measured} ({record['published']:.4g})"
+    if pd.isna(record["published"]):
+        return measured
+    return f"{measured} ({record['published']:.4g}{_spread(record.get('std_published'))})"
+
+
+def _spread(std: float | None) -> str:
+    return "" if pd.isna(std) else f" ± {std:.2g}"
 
 
 def markdown(table: pd.DataFrame) -> str:

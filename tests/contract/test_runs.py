@@ -116,6 +116,7 @@ EXEMPT = {
     "checkpoint_every": "test_runs.py: a resumed training ends with the same bytes",
     "features": "test_evaluation.py: features are kept beside the rows",
     "samples": "test_evaluation.py: pictures are kept beside the rows",
+    "repeats": "test_evaluation.py: rows of further draws stand beside those of the first",
     "eval_batch": "a picture's result does not depend on its neighbours, see below",
     "weights": "a path",
 }
