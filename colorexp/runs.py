@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -411,18 +412,20 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / HISTORY)
 
 
-def load(folder: Path, *, with_statistics: bool = False) -> tuple[Run, Colorizer]:
+def load(folder: Path, *, with_statistics: bool = False, options: Mapping[str, Any] | None = None) -> tuple[Run, Colorizer]:
     """Rebuild a trained run from its folder alone, in eval mode.
 
     Args:
         folder: Holds run.json and model.safetensors.
         with_statistics: Also read the colours of its training pictures, which its loss needs and colorizing does not.
+        options: Constructor arguments of model and task instead of those it was trained with, such as another threshold.
 
     Raises:
         FileNotFoundError: If the run has not been trained.
         ValueError: If it is not part of the profile, its weights are damaged, or they belong to another model.
     """
     cfg = config.from_dict(_card(folder)["config"])
+    cfg = replace(cfg, options={**cfg.options, **(options or {})})
     torch.set_num_threads(cfg.hardware.threads)
     task = build_task(cfg, statistics=training_statistics(cfg.data) if with_statistics else None)
     weights.load_strictly(task.model, weights.read(folder / WEIGHTS), what=paths.shown(folder / WEIGHTS))

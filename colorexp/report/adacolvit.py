@@ -56,16 +56,20 @@ def test_sets() -> list[str]:
     return list(config.load(f"{PAPER}/icolorit_t").data.evaluate_on)
 
 
-def cell(method: str, quantity: str, dataset: str, *, published: float | None = None, hints: str = "10") -> Cell:
-    """One number of a method on a dataset, multiply-adds in billions."""
+def cell(
+    method: str, quantity: str, dataset: str, *, published: float | None = None, hints: str = "10", over_draws: bool = False
+) -> Cell:
+    """One number of a method on a dataset, multiply-adds in billions; the mean over all draws of hints, or of the first."""
+    measure = tables.over_draws if over_draws else tables.tested
     labels = {"method": method, "pictures": dataset, "quantity": quantity}
-    found = tables.tested(run_of(method), QUANTITIES[quantity], dataset=dataset, protocol=hints, labels=labels, published=published)
+    found = measure(run_of(method), QUANTITIES[quantity], dataset=dataset, protocol=hints, labels=labels, published=published)
     if quantity == "gflops" and isinstance(found.values, pd.Series):
-        found = found._replace(values=found.values / 1000, metric="multiply_adds_g")
+        std = None if found.std is None else found.std / 1000
+        found = found._replace(values=found.values / 1000, std=std, metric="multiply_adds_g")
     return found
 
 
-def compared(exhibit: str, methods: Sequence[str], printed_on: dict[str, str]) -> pd.DataFrame:
+def compared(exhibit: str, methods: Sequence[str], printed_on: dict[str, str], *, over_draws: bool = False) -> pd.DataFrame:
     """Published beside measured for one of the paper's tables.
 
     Args:
@@ -73,15 +77,18 @@ def compared(exhibit: str, methods: Sequence[str], printed_on: dict[str, str]) -
         methods: In the table's order.
         printed_on: The paper's data sets, and ours that is the same; an empty name where we have none. Their rows carry the printed
             numbers; the profile's own test sets follow.
+        over_draws: Whether numbers are means over all draws of hints, with the standard deviation of the draws' means.
     """
-    printed = tables.published(PAPER, exhibit)
-    value = printed.set_index(["method", "dataset", "metric"])["value"].to_dict()
+    printed = tables.published(PAPER, exhibit).set_index(["method", "dataset", "metric"])
+    value, std = printed["value"].to_dict(), printed["std"].dropna().to_dict()
     cells = []
     for method in known(methods):
         ours = [name for name in test_sets() if name not in printed_on.values()]
         for dataset, theirs in [*((own or name, name) for name, own in printed_on.items()), *((name, "") for name in ours)]:
             for quantity in QUANTITIES:
-                cells.append(cell(method, quantity, dataset, published=value.get((method, theirs, quantity))))
+                row = (method, theirs, quantity)
+                found = cell(method, quantity, dataset, published=value.get(row), over_draws=over_draws)
+                cells.append(found._replace(std_published=std.get(row)))
     return tables.comparison(cells)
 
 
@@ -96,6 +103,40 @@ def by_hints(metric: str) -> pd.DataFrame:
                 cells.append(tables.tested(cfg.name, metric, dataset=dataset, protocol=protocol, labels=labels))
     table = tables.comparison(cells)
     return table.assign(hints=table["hints"].astype(int))
+
+
+def quality_measures() -> list[str]:
+    """PSNR and, where the profile measures it, LPIPS: by VGG as the paper does, else what there is; stand-ins end in `_random`."""
+    found = tables.results(f"{PAPER}/icolorit_t").columns
+    distances = [name for name in found if name.startswith("lpips")]
+    return ["psnr", *sorted(distances, key=lambda name: name != QUANTITIES["lpips@10"])[:1]]
+
+
+def patchwork(metrics: Sequence[str] = ("boundary_psnr", "patch_error_variance")) -> pd.DataFrame:
+    """How well the borders of patches are hidden, at 10 hints, every method and test set, as far as the profile measures it."""
+    cells = []
+    for method in (m for m in known(METHODS) if config.load(run_of(m)).present):
+        for dataset in test_sets():
+            for metric in metrics:
+                labels = {"method": method, "pictures": dataset, "quantity": metric}
+                cells.append(tables.tested(run_of(method), metric, dataset=dataset, protocol="10", labels=labels))
+    return tables.comparison(cells)
+
+
+def balance() -> pd.DataFrame:
+    """What the pull to the target shares weighs in the loss, in the first and the last epoch of training (eq. 14)."""
+    rows = []
+    for run in ("adacolvit_t", "adacolvit_t_paper_loss"):
+        cfg = config.load(f"{PAPER}/{run}")
+        delta = cfg.options.get("huber_delta", "0.01, divided by it")
+        for when, index in (("first epoch", 0), ("last epoch", -1)):
+            row: dict[str, object] = {"run": run, "huber_delta": str(delta), "when": when}
+            if cfg.present:
+                epoch = tables.history(cfg.name).iloc[index]
+                huber, sparsity = float(epoch["train/huber"]), float(epoch["train/sparsity"])
+                row |= {"huber": huber, "sparsity": sparsity, "sparsity_over_huber": sparsity / huber}
+            rows.append(row | {"note": cfg.absence or ""})
+    return pd.DataFrame(rows, columns=["run", "huber_delta", "when", "huber", "sparsity", "sparsity_over_huber", "note"])
 
 
 def tradeoff(hints: Sequence[int], metric: str = "psnr") -> pd.DataFrame:
@@ -113,24 +154,15 @@ def tradeoff(hints: Sequence[int], metric: str = "psnr") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+RANDOM, DENSE = "random", "nothing pruned"
 SELECTIONS = {
     "patches and layers": "adacolvit_t",
     "patches": "adacolvit_t_patches",
     "layers": "adacolvit_t_layers",
-    "random": "adacolvit_t_random",
-    "nothing pruned": "icolorit_t",
+    RANDOM: "adacolvit_t_random",
+    DENSE: "icolorit_t",
 }
-
-
-def selection() -> pd.DataFrame:
-    """What is selected, what it costs and what it gives at 10 hints, per test set (Figure 6)."""
-    rows = []
-    for name, run in SELECTIONS.items():
-        found = tables.results(f"{PAPER}/{run}") if config.load(f"{PAPER}/{run}").present else pd.DataFrame()
-        for dataset, part in found[found["protocol"] == "10"].groupby("dataset") if len(found) else ():
-            cost, quality = part["multiply_adds_m"].mean() / 1000, part["psnr"].mean()
-            rows.append({"selection": name, "pictures": dataset, "gflops": cost, "psnr": quality, "n": len(part)})
-    return pd.DataFrame(rows, columns=["selection", "pictures", "gflops", "psnr", "n"])
+"""Runs of Figure 6; `sweep.selection` asks them again at other thresholds."""
 
 
 def samples(*, photographs: int, scenes: int) -> list[str]:

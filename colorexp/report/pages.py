@@ -26,7 +26,7 @@ CAPTIONS = {
     "adacolvit_figure5": "The same pictures with 1, 5, 10 and 50 hints: dense, adaptive, and hints spread without a network.",
     "adacolvit_table4": "Channel groups at nearly equal cost.",
     "adacolvit_latency": "One picture at the published size on one thread, beside Table 2.",
-    "adacolvit_figure6": "Selecting patches, layers or both, learned, and both at random, at 10 hints.",
+    "adacolvit_figure6": "Trained networks swept at inference: patches, layers or both, learned, and both at random, at 10 hints.",
     "adacolvit_figure7": "Of the sample pictures, those that took the least (left) and the most multiply-adds (right).",
     "adacolvit_figure8": "Patches that block 3's feed-forward keeps; those without the heavy part are pale.",
     "user_guided_figure2": "Accuracy and loss by epoch, training on the left and validation on the right.",

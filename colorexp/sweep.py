@@ -1,0 +1,96 @@
+"""Figure 6 of AdaColViT: trained networks, asked again to keep more or less than they were trained to."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import pandas as pd
+
+from colorexp import config, evaluation, paths, runs
+from colorexp.models.vit import AdaColViT
+from colorexp.report import adacolvit, tables
+from colorexp.report.tables import Cell
+from colorexp.tasks.point import PointColorizer
+
+THRESHOLDS = (0.1, 0.5, 0.8, 0.98)
+"""Probabilities above which learned decisions keep something; trainings have 0.5."""
+SHARES = (0.4, 0.5, 0.7, 0.85, 1.0)
+"""Of patches and layers that random decisions keep, beside the share of their training."""
+HINTS = "10"
+
+
+class Point(NamedTuple):
+    """One network with one setting on the test pictures."""
+
+    selection: str
+    setting: str
+    as_trained: bool
+    gflops: float
+    """Mean of the pictures' own multiply-adds, in billions."""
+    psnr: "pd.Series[float]"
+    """By picture."""
+
+
+def selection() -> pd.DataFrame:
+    """What is selected, what it costs and what it gives at 10 hints, on the first test set.
+
+    Returns:
+        selection, setting, as_trained, pictures, gflops (mean of the pictures' own multiply-adds), psnr, n; and for what is
+        learned the random point of the nearest cost, and the paired difference to it with its 95% interval.
+
+    Raises:
+        FileNotFoundError: If a run of the profile has not been trained.
+
+    Source: Figure 6.
+
+    Deviation: the paper's Figure 6 trains a network for every beta; here trained networks are swept at inference, by the threshold
+        of learned decisions and the share of random ones, since one training per point costs more than the whole default profile.
+    """
+    dataset = adacolvit.test_sets()[0]
+    present = {name: run for name, run in adacolvit.SELECTIONS.items() if config.load(f"{adacolvit.PAPER}/{run}").present}
+    points = [point for name, run in present.items() for point in _points(name, f"{adacolvit.PAPER}/{run}", dataset)]
+    return pd.DataFrame([_row(point, points, dataset) for point in points])
+
+
+def _points(name: str, run: str, dataset: str) -> Iterator[Point]:
+    if name == adacolvit.DENSE:
+        rows = tables.results(run)
+        yield _point(name, "dense", True, rows[(rows["dataset"] == dataset) & (rows["protocol"] == HINTS)])
+        return
+    options = config.load(run).options
+    random = options.get("decide") == "random"
+    own = options["patch_ratio"] if random else options.get("threshold", 0.5)
+    for value in sorted({*(SHARES if random else THRESHOLDS), own}):
+        changed = {"patch_ratio": value, "layer_ratio": value} if random else {"threshold": value}
+        yield _point(name, f"{'share' if random else 'threshold'} {value:g}", value == own, _evaluated(run, changed, dataset))
+
+
+def _evaluated(run: str, options: dict[str, float], dataset: str) -> pd.DataFrame:
+    cfg, task = runs.load(paths.run(run), options=options)
+    assert isinstance(task, PointColorizer)
+    assert isinstance(task.model, AdaColViT)
+    cfg = replace(
+        cfg,
+        data=replace(cfg.data, evaluate_on=[dataset]),
+        hinting=replace(cfg.hinting, protocols=[HINTS]),
+        evaluation=replace(cfg.evaluation, metrics=["psnr"], samples=0, repeats=1),
+    )
+    return evaluation.evaluate(cfg, task).rows
+
+
+def _point(name: str, setting: str, as_trained: bool, rows: pd.DataFrame) -> Point:
+    counted = rows[~rows["near_gray"]].set_index("image")
+    return Point(name, setting, as_trained, float(counted["multiply_adds_m"].mean()) / 1000, counted["psnr"])
+
+
+def _row(point: Point, points: list[Point], dataset: str) -> dict[str, object]:
+    row: dict[str, object] = point._asdict() | {"pictures": dataset, "psnr": point.psnr.mean(), "n": len(point.psnr)}
+    row |= dict.fromkeys(("random_setting", "random_gflops", "difference", "low", "high"))
+    drawn = [other for other in points if other.selection == adacolvit.RANDOM]
+    if drawn and point.selection not in (adacolvit.RANDOM, adacolvit.DENSE):
+        nearest = min(drawn, key=lambda other: abs(other.gflops - point.gflops))
+        found = tables.difference(*(Cell({"at": f"{p.selection} {p.setting}"}, "psnr", values=p.psnr) for p in (point, nearest)))
+        assert found is not None
+        row |= {"random_setting": nearest.setting, "random_gflops": nearest.gflops}
+        row |= {"difference": found.mean, "low": found.low, "high": found.high}
+    return row
