@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from skimage.color import rgb2lab
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorexp import color, config, nb, paths, runs
+from colorexp import color, config, evaluation, nb, paths, runs
 from colorexp.data import images, prepare, scenes, sources
 from colorexp.reference import ReferenceIColoriT
 from colorexp.tasks import point
@@ -153,11 +154,12 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     return found
 
 
-def _drawn(task: Colorizer, size: tuple[int, int], seed: int) -> Any:  # noqa: ANN401  what the network's `draw` makes
-    """Decisions at the shares that a task pulls its network to."""
+def _drawn(task: Colorizer, size: tuple[int, int], seed: int, share: float | None = None) -> Any:  # noqa: ANN401  what the network's `draw` makes
+    """Decisions at one share of patches and layers, or at those that a task pulls its network to."""
     assert isinstance(task, point.PointColorizer)
     uniform = task.model.draw(size, torch.Generator().manual_seed(seed))
-    shares = [1.0 if share is None else share for share in (task.beta1, task.beta2)]
+    aims = (share, share) if share is not None else (task.beta1, task.beta2)
+    shares = [1.0 if aim is None else aim for aim in aims]
     return type(uniform)(*((part < share).float()[None] for part, share in zip(uniform, shares, strict=True)))
 
 
@@ -200,6 +202,155 @@ def _picture(cfg: config.Run) -> Batch:
         "hint_mask": mask,
         "hint_ab": ab * mask,
     }
+
+
+ADAPTIVE, PARENT = "adacolvit/adacolvit_t", "adacolvit/icolorit_t"
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+
+
+@torch.no_grad()
+def by_share() -> pd.DataFrame:
+    """Latency of AdaColViT-T at 224x224 on one thread by the share of patches and layers that drawn decisions keep.
+
+    Returns:
+        share, multiply_adds_g, latency_ms (median) and its spread, both over those of the dense network in the same rounds,
+        machine, repeats.
+    """
+    chosen = config.efficiency()
+    shares = SHARES if chosen.everything else SHARES[::3]
+    torch.set_num_threads(THREADS["adacolvit"])
+    cfg = config.load(ADAPTIVE, profile="paper")
+    x, size = point.encode(_picture(cfg)), (cfg.data.size, cfg.data.size)
+    task = runs.build_task(cfg).eval()
+    dense: Any = runs.build_task(config.load(PARENT, profile="paper")).eval().model
+    model: Any = task.model
+    fast, plain = model.prepared(), dense.prepared()
+    drawn = {share: [_drawn(task, size, seed, share) for seed in range(DRAWS)] for share in shares}
+    turns = {share: itertools.cycle(decisions) for share, decisions in drawn.items()}
+    jobs = {f"{share:g}": lambda share=share: fast(x, decisions=next(turns[share])) for share in shares}
+    rounds = 5 * chosen.repeats  # a draw differs from the next: more of them for a median
+    seconds = interleaved({**jobs, "dense": lambda: plain(x)}, repeats=rounds)
+    base, base_cost = statistics.median(seconds["dense"]), _counted(lambda: dense(x))
+    rows = []
+    for share in shares:
+        times = seconds[f"{share:g}"]
+        cost = statistics.mean(float(model.multiply_adds(decisions, size)) for decisions in drawn[share])
+        rows.append(
+            {
+                "share": share,
+                "multiply_adds_g": round(cost / 1e9, 4),
+                "latency_ms": round(1000 * statistics.median(times), 2),
+                "latency_std_ms": round(1000 * statistics.pstdev(times), 2),
+                "multiply_adds_of_dense": round(cost / base_cost, 3),
+                "latency_of_dense": round(statistics.median(times) / base, 3),
+                "machine": machine(THREADS["adacolvit"]),
+                "repeats": rounds,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+RATIOS = (
+    ("icolorit_t", "icolorit_t, reference", "<= 0.85"),
+    ("adacolvit_t", "icolorit_t, reference", "<= 0.50"),
+    ("adacolvit_t", "icolorit_t", "<= 0.62"),
+    ("adacolvit_t_d24", "icolorit_t, reference", "<= 0.80"),
+    ("adacolvit_t, bfloat16", "icolorit_t, reference", "<= 0.30"),
+)
+"""Latencies of AdaColViT's efficiency table over one another, and what is promised of them."""
+
+
+def adaptive(measured: pd.DataFrame) -> pd.DataFrame:
+    """What is promised of AdaColViT's speed beside what was measured; trainings are timed where everything is.
+
+    Args:
+        measured: From `networks("adacolvit")`.
+    """
+    times = measured.set_index("run")["latency_ms"].to_dict()
+    rows = []
+    for one, other, promise in RATIOS:
+        if f"adacolvit/{one}" in times:
+            value = times[f"adacolvit/{one}"] / times[f"adacolvit/{other}"]
+            rows.append((f"latency of {one} over {other}", round(value, 2), "ratio", promise, "one thread, 224x224, same rounds"))
+    rows += [_asking(), *([_masked_step()] if config.efficiency().everything else []), _bfloat16()]
+    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+
+
+@torch.no_grad()
+def _asking() -> tuple[str, float, str, str, str]:
+    """What the decisions' linear layers cost: a network that asks them against one that is told what they said."""
+    torch.set_num_threads(THREADS["adacolvit"])
+    cfg = config.load(ADAPTIVE, profile="paper")
+    model: Any = runs.build_task(cfg).eval().model
+    fast, x = model.prepared(), point.encode(_picture(cfg))
+    said = fast(x).decisions
+    jobs = {"asked": lambda: fast(x), "given": lambda: fast(x, decisions=said)}
+    seconds = {name: statistics.median(v) for name, v in interleaved(jobs, repeats=5 * config.efficiency().repeats).items()}
+    kept = " and ".join(f"{part.mean():.2f} of {name}" for name, part in said._asdict().items())
+    return (
+        "AdaColViT-T with its own linear layers asked, over the same decisions given",
+        round(seconds["asked"] / seconds["given"], 2),
+        "ratio",
+        "",
+        f"one thread, 224x224, untrained, which keeps {kept}; {1000 * seconds['asked']:.1f} ms asked",
+    )
+
+
+def _masked_step() -> tuple[str, float, str, str, str]:
+    """A training step of the form that masks over one of the dense network, at the paper's size."""
+    chosen = config.efficiency()
+    torch.set_num_threads(chosen.threads)
+    jobs = {name: _step(config.load(name, profile="paper")) for name in (ADAPTIVE, PARENT)}
+    seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=chosen.repeats).items()}
+    details = (
+        f"{chosen.threads} thread(s), batches of {STEP_BATCH} at 224x224; {STEP_BATCH / seconds[ADAPTIVE]:.0f} pictures/s masked"
+    )
+    return (
+        "training step of AdaColViT-T, masked, over iColoriT-T",
+        round(seconds[ADAPTIVE] / seconds[PARENT], 2),
+        "ratio",
+        "<= 1.35",
+        details,
+    )
+
+
+STEP_BATCH = 4
+"""Pictures of a timed training step."""
+
+
+def _step(cfg: config.Run) -> Callable[[], object]:
+    task = runs.build_task(cfg).train()
+    one: Any = _picture(cfg)
+    batch: Any = {key: torch.cat([v] * STEP_BATCH) if isinstance(v, torch.Tensor) else v * STEP_BATCH for key, v in one.items()}
+    optimizer = task.optimizer([p for p in task.parameters() if p.requires_grad])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.loss(batch, task(batch))["loss"].backward()
+        optimizer.step()
+
+    return step
+
+
+def _bfloat16() -> tuple[str, float, str, str, str]:
+    """What bfloat16 costs in quality: the trained network of this profile on scenes, in both formats."""
+    cfg, task = runs.load(paths.run(ADAPTIVE))
+    cfg = replace(
+        cfg,
+        data=replace(cfg.data, evaluate_on=["scenes"]),
+        hinting=replace(cfg.hinting, protocols=["10"]),
+        hardware=replace(cfg.hardware, accelerator="cpu"),
+        evaluation=replace(cfg.evaluation, metrics=["psnr"], samples=0, repeats=1),
+    )
+    model: Any = task.model
+    forms = {dtype: model.prepared((cfg.data.size, cfg.data.size), dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
+    psnr = {}
+    for dtype, form in forms.items():
+        model.infer = form  # what the task predicts with
+        psnr[dtype] = evaluation.evaluate(cfg, task).rows["psnr"]
+    gap = psnr[torch.bfloat16] - psnr[torch.float32]
+    details = f"{ADAPTIVE} as trained here, 10 hints; single pictures by {gap.min():+.2f} to {gap.max():+.2f} dB"
+    return "PSNR in bfloat16 off that in float32, mean of scenes", round(abs(float(gap.mean())), 4), "dB", "<= 0.02", details
 
 
 def foundation() -> pd.DataFrame:
@@ -304,7 +455,8 @@ def pipeline() -> pd.DataFrame:
 def main() -> None:
     """Print everything."""
     pd.set_option("display.width", 200, "display.max_columns", None, "display.max_colwidth", None)
-    for table in (foundation(), *(networks(paper) for paper in config.papers()), pipeline()):
+    measured = {paper: networks(paper) for paper in config.papers()}
+    for table in (foundation(), *measured.values(), by_share(), adaptive(measured["adacolvit"]), pipeline()):
         print(table.to_string(index=False), end="\n\n")
 
 

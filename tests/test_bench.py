@@ -1,10 +1,13 @@
 """What the efficiency table counts and which networks it takes for one."""
 
+import pandas as pd
 import pytest
-from tiny import ROOT
+import torch
+from tiny import ROOT, tiny
 
 from colorexp import bench, config, runs
 from colorexp.bench import Subject
+from colorexp.tasks.base import Colorizer
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +44,44 @@ def test_the_plain_reference_stands_beside_the_dense_network() -> None:
     told = subjects("icolorit_t")
     assert set(told) == {"adacolvit/icolorit_t", "adacolvit/icolorit_t, reference"}
     assert "eager" in told["adacolvit/icolorit_t, reference"].note
+
+
+@pytest.fixture
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "efficiency", lambda: config.Efficiency(repeats=1, everything=False, threads=1))
+
+
+@pytest.mark.usefixtures("_brief")
+def test_shares_are_timed_against_the_dense_network() -> None:
+    table = bench.by_share()
+    assert table["share"].tolist() == [1.0, 0.7, 0.4]
+    assert table["multiply_adds_g"].is_monotonic_decreasing
+    assert table["multiply_adds_g"][0] == pytest.approx(1.437, rel=1e-3)
+    assert table["multiply_adds_of_dense"].to_numpy() == pytest.approx(table["multiply_adds_g"] / 1.4294, rel=1e-2)
+    assert (table["latency_of_dense"] > 0).all()
+
+
+@pytest.mark.usefixtures("_brief")
+def test_promises_are_ratios_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of networks that the profile times; nothing is trained where only part is measured."""
+    monkeypatch.setattr(bench, "_bfloat16", lambda: ("PSNR", 0.0, "dB", "", ""))
+    monkeypatch.setattr(bench, "_masked_step", lambda: pytest.fail("a training was timed"))
+    names = ("icolorit_t", "icolorit_t, reference", "adacolvit_t", "adacolvit_t, bfloat16")
+    times = pd.DataFrame({"run": [f"adacolvit/{name}" for name in names], "latency_ms": [20.0, 40.0, 10.0, 8.0]})
+    table = bench.adaptive(times).set_index("what")
+    ratios = table["value"][table["details"].str.contains("same rounds")]
+    assert ratios.tolist() == [0.5, 0.25, 0.5, 0.2]
+    assert table.filter(like="asked", axis=0)["value"].iloc[0] > 0.5
+
+
+def test_a_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Colorizer] = []
+    real = runs.build_task
+    monkeypatch.setattr(bench.runs, "build_task", lambda cfg: built.append(real(cfg)) or built[-1])
+    step = bench._step(tiny("adacolvit/adacolvit_t"))
+    before = {name: value.clone() for name, value in built[0].named_parameters()}
+    step()
+    assert any(not torch.equal(before[name], value) for name, value in built[0].named_parameters())
 
 
 def test_every_job_has_its_rounds_but_the_first() -> None:

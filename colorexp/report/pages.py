@@ -25,6 +25,8 @@ CAPTIONS = {
     "adacolvit_figure4": "PSNR against multiply-adds at 5, 10, 20 and 50 hints.",
     "adacolvit_figure5": "The same pictures with 1, 5, 10 and 50 hints: dense, adaptive, and hints spread without a network.",
     "adacolvit_table4": "Channel groups at nearly equal cost.",
+    "adacolvit_by_share": "Latency and multiply-adds of AdaColViT-T over the dense network's, by the share that is kept.",
+    "adacolvit_promises": "What is promised of AdaColViT's speed and number format, and what was measured.",
     "adacolvit_latency": "One picture at the published size on one thread, beside Table 2.",
     "adacolvit_figure6": "Trained networks swept at inference: patches, layers or both, learned, and both at random, at 10 hints.",
     "adacolvit_figure7": "Of the sample pictures, those that took the least (left) and the most multiply-adds (right).",
