@@ -246,6 +246,18 @@ def test_lines_are_drawn_per_panel_and_group() -> None:
     assert list(few.axes[0].get_lines()[0].get_xdata()) == [1, 5]
 
 
+def test_rows_of_panels_share_what_stands_across() -> None:
+    from colorexp.viz import lines
+
+    rows = [
+        {"set": s, "x": n, "y": n + 10 * k, "run": "a", "kind": kind} for s in "pq" for n in (1, 2) for k, kind in enumerate("uv")
+    ]
+    figure = lines.panels(pd.DataFrame(rows), panel="set", x="x", y="y", line="run", row="kind", labelled=True)
+    assert [axis.get_title() for axis in figure.axes] == ["p", "q"] * 2
+    assert [axis.get_ylabel() for axis in figure.axes] == ["u", "", "v", ""]
+    assert [list(axis.get_lines()[0].get_ydata()) for axis in figure.axes] == [[1, 2]] * 2 + [[11, 12]] * 2
+
+
 def test_the_printed_loss_can_fill_the_main_rows(project: Path) -> None:
     from colorexp.report import adacolvit
 

@@ -1,5 +1,6 @@
 """The exhibits of AdaColViT: which run stands beside which printed row."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ def cell(
     labels = {"method": method, "pictures": dataset, "quantity": quantity}
     found = measure(run_of(method), QUANTITIES[quantity], dataset=dataset, protocol=hints, labels=labels, published=published)
     if quantity == "gflops" and isinstance(found.values, pd.Series):
-        std = None if found.std is None else found.std / 1000
+        std = None if found.std is None else round(found.std / 1000, 9)
         found = found._replace(values=found.values / 1000, std=std, metric="multiply_adds_g")
     return found
 
@@ -112,6 +113,13 @@ def quality_measures() -> list[str]:
     return ["psnr", *sorted(distances, key=lambda name: name != QUANTITIES["lpips@10"])[:1]]
 
 
+def axis_of(metric: str) -> str:
+    """A measure as an axis names it."""
+    if metric == "psnr":
+        return "PSNR (dB)"
+    return "LPIPS stand-in, random weights" if metric.endswith("_random") else f"LPIPS ({metric.split('_')[1]})"
+
+
 def patchwork(metrics: Sequence[str] = ("boundary_psnr", "patch_error_variance")) -> pd.DataFrame:
     """How well the borders of patches are hidden, at 10 hints, every method and test set, as far as the profile measures it."""
     cells = []
@@ -139,18 +147,22 @@ def balance() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "huber_delta", "when", "huber", "sparsity", "sparsity_over_huber", "note"])
 
 
-def tradeoff(hints: Sequence[int], metric: str = "psnr") -> pd.DataFrame:
-    """Measure and mean multiply-adds of every method, per number of hints, on the first test set (Figure 4)."""
+def tradeoff(hints: Sequence[int]) -> pd.DataFrame:
+    """PSNR and LPIPS against mean multiply-adds of every method, per number of hints, on the first test set (Figure 4).
+
+    Returns:
+        method, hints, gflops, measure (as an axis names it) and value.
+    """
     rows = []
-    for method in known(METHODS):
-        if not config.load(run_of(method)).present:
-            continue
-        for count in hints:
+    for method in (m for m in known(METHODS) if config.load(run_of(m)).present):
+        for count, metric in itertools.product(hints, quality_measures()):
             cost = cell(method, "gflops", test_sets()[0], hints=str(count)).values
             quality = tables.tested(run_of(method), metric, dataset=test_sets()[0], protocol=str(count), labels={}).values
             means = [float(v.mean()) if isinstance(v, pd.Series) else np.nan for v in (cost, quality)]
-            means[0] = 0.0 if method == BASELINE else means[0]
-            rows.append({"method": method, "hints": f"{count} hints", "gflops": means[0], metric: means[1]})
+            gflops = 0.0 if method == BASELINE else means[0]
+            rows.append(
+                {"method": method, "hints": f"{count} hints", "gflops": gflops, "measure": axis_of(metric), "value": means[1]}
+            )
     return pd.DataFrame(rows)
 
 

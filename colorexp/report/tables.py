@@ -173,7 +173,9 @@ def over_draws(
     rows = pd.concat([results(name, every_draw=True) for name in repetitions(run)])
     chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
     means = chosen.groupby("repeat")[metric].mean()
-    return cell._replace(values=chosen.groupby("image")[metric].mean(), std=float(means.std()) if len(means) > 1 else None)
+    return cell._replace(
+        values=chosen.groupby("image")[metric].mean(), std=round(float(means.std()), 9) if len(means) > 1 else None
+    )
 
 
 def reduced(run: str) -> str:

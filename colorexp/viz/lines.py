@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -15,6 +16,7 @@ def panels(
     x: str,
     y: str,
     line: str,
+    row: str | None = None,
     xlabel: str = "",
     ylabel: str = "",
     labelled: bool = False,
@@ -28,6 +30,7 @@ def panels(
         x: Column along the axis.
         y: Column up the axis.
         line: Column whose values become lines, in their first order.
+        row: Column whose values become rows of panels and name what stands up their axes; None is one row.
         xlabel: Instead of the column's name.
         ylabel: Instead of the column's name.
         labelled: Whether points bear the name of their line, for lines of one point; otherwise there is a legend.
@@ -35,25 +38,35 @@ def panels(
     """
     table = table.dropna(subset=[x, y])
     names = list(dict.fromkeys(table[panel]))
-    figure, axes = plt.subplots(1, max(1, len(names)), figsize=(3.6 * max(1, len(names)), 3.1), squeeze=False)
+    rows = list(dict.fromkeys(table[row])) if row else [None]
+    size = (3.6 * max(1, len(names)), 3.1 * max(1, len(rows)))
+    figure, axes = plt.subplots(max(1, len(rows)), max(1, len(names)), figsize=size, squeeze=False)
     ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
-    for name, axis in zip(names, axes[0], strict=False):
-        for number, (group, rows) in enumerate(table[table[panel] == name].groupby(line, sort=False)):
-            rows = rows.sort_values(x)
-            at = rows[x].map(ranks) if ranks else rows[x]
-            axis.plot(at, rows[y], marker=".", label=str(group), linestyle="-" if number < len(ACCENTS) else "--")
-            if labelled:
-                for left, height in zip(at, rows[y], strict=True):
-                    axis.annotate(str(group), (left, height), fontsize=7, xytext=(3, 3), textcoords="offset points")
-        if ranks:
-            axis.xaxis.set_major_locator(FixedLocator(list(ranks.values())))
-            axis.xaxis.set_minor_locator(NullLocator())
-            axis.set_xticks(list(ranks.values()), [f"{value:g}" for value in ranks])
-        else:
-            axis.margins(x=0.15)
-        axis.set(title=str(name), xlabel=xlabel or x)
-    axes[0][0].set_ylabel(ylabel or y)
+    for kind, across in zip(rows, axes, strict=False):
+        shown = table if kind is None else table[table[row] == kind]
+        for name, axis in zip(names, across, strict=False):
+            _panel(axis, shown[shown[panel] == name], x=x, y=y, line=line, ranks=ranks, labelled=labelled)
+            axis.set(title=str(name), xlabel=xlabel or x)
+        across[0].set_ylabel(ylabel or kind or y)
     if not labelled and names:
         axes[0][-1].legend(fontsize=7)
     plt.close(figure)
     return figure
+
+
+def _panel(axis: Axes, table: pd.DataFrame, *, x: str, y: str, line: str, ranks: dict[float, int] | None, labelled: bool) -> None:
+    order = table[x].rank(method="first")
+    for number, (group, rows) in enumerate(table.groupby(line, sort=False)):
+        rows = rows.sort_values(x)
+        at = rows[x].map(ranks) if ranks else rows[x]
+        axis.plot(at, rows[y], marker=".", label=str(group), linestyle="-" if number < len(ACCENTS) else "--")
+        if labelled:
+            for left, height, rank in zip(at, rows[y], order[rows.index], strict=True):
+                below = rank % 2 == 0  # names of neighbours do not meet
+                axis.annotate(str(group), (left, height), fontsize=7, xytext=(3, -9 if below else 3), textcoords="offset points")
+    if ranks:
+        axis.xaxis.set_major_locator(FixedLocator(list(ranks.values())))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xticks(list(ranks.values()), [f"{value:g}" for value in ranks])
+    else:
+        axis.margins(x=0.15)
