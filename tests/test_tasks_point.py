@@ -136,17 +136,40 @@ def test_kept_patches_are_shown_as_pixels() -> None:
     assert torch.equal(shown[0, ::8, ::8] > 0, kept > 0)
 
 
-def test_biases_and_norms_are_not_decayed() -> None:
+def test_biases_norms_and_the_policy_token_are_not_decayed() -> None:
     adaptive = task("adacolvit_t")
     decayed, free = adaptive.optimizer(list(adaptive.parameters())).param_groups
     assert decayed["weight_decay"] > 0
     assert free["weight_decay"] == 0
-    assert all(p.ndim > 1 for p in decayed["params"])
+    assert all(p.ndim > 1 and p is not adaptive.model.policy for p in decayed["params"])
+    assert any(p is adaptive.model.policy for p in free["params"])
     assert len(decayed["params"]) + len(free["params"]) == len(list(adaptive.parameters()))
 
 
+def test_what_decides_may_learn_at_a_rate_of_its_own() -> None:
+    adaptive = task("adacolvit_t", decision_lr=10.0)
+    groups = adaptive.optimizer(list(adaptive.parameters())).param_groups
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    lr, decay = adaptive.setting.fitting.lr, adaptive.setting.fitting.weight_decay
+    assert len(rates) == sum(len(group["params"]) for group in groups) == len(list(adaptive.parameters()))
+    deciding = {id(p): p.ndim > 1 for p in adaptive.model.decisions.parameters()}
+    assert all(rates[key] == (10 * lr, decay * weight) for key, weight in deciding.items())
+    assert {rate for key, (rate, _) in rates.items() if key not in deciding} == {lr}
+
+
+@pytest.mark.parametrize("name", ["adacolvit_t_random", "dynamicvit"])
+def test_a_rate_for_layers_that_are_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="decision_lr must be 1 where nothing learns to decide, got 2"):
+        PointColorizer(task(name).model, task(name).setting, decision_lr=2.0)
+
+
 @pytest.mark.parametrize(
-    ("values", "message"), [({"huber_delta": 0.0}, "huber_delta must be above 0, got 0.0"), ({"beta1": 1.5}, "beta1 is a share")]
+    ("values", "message"),
+    [
+        ({"huber_delta": 0.0}, "huber_delta must be above 0, got 0.0"),
+        ({"decision_lr": 0.0}, "decision_lr must be above 0, got 0.0"),
+        ({"beta1": 1.5}, "beta1 is a share"),
+    ],
 )
 def test_impossible_values_are_named(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -90,6 +90,7 @@ CHANGED: dict[str, Any] = {
     "groups": 4,
     "prune": "patches",
     "keep_bias": 1.0,
+    "decision_lr": 10.0,
     "beta1": 0.9,
     "beta2": 0.9,
     "sparsity_weight": 10.0,
