@@ -82,10 +82,11 @@ def executed(notebook: str, run: str | None = None) -> set[str]:
 
     Args:
         notebook: Without its extension.
-        run: `<paper>/<run>` whose model and task it builds; the efficiency notebook builds all of them.
+        run: `<paper>/<run>` whose model and task it builds; None for a notebook that builds those of all its papers' runs, or none.
     """
-    runs = [run] if run else config.runs() if notebook == EVERYTHING else []
     starts = imported(notebook)
+    builds = "colorexp.runs" in provenance.closure(starts)
+    runs = [run] if run else [name for paper in papers(notebook) for name in config.runs(paper) if builds]
     for name in runs:
         paper, _, short = name.partition("/")
         values = config.read()["runs"][paper][short]
@@ -118,9 +119,9 @@ def parameters(notebook: str) -> dict[str, Any]:
 
 
 def papers(notebook: str) -> list[str]:
-    """The papers whose runs a notebook reads: those its cells name; all of them in the efficiency notebook."""
-    source = _source(notebook)
-    return [name for name in config.papers() if notebook == EVERYTHING or re.search(rf"\b{name}\b", source)]
+    """The papers whose runs a notebook reads: those that its cells or its modules name; all of them in the efficiency notebook."""
+    named = " ".join([_source(notebook), *provenance.closure(imported(notebook))])
+    return [name for name in config.papers() if notebook == EVERYTHING or re.search(rf"\b{name}\b", named)]
 
 
 def _both(run: str) -> str:

@@ -23,6 +23,13 @@ def test_a_run_executes_its_own_family_alone() -> None:
     assert not [name for name in known if name.startswith(("colorexp.models.vit", "colorexp.tasks.point", "colorexp.bench"))]
 
 
+def test_a_notebook_that_builds_networks_executes_those_of_its_papers() -> None:
+    assert "colorexp.models.unet" not in stages.executed("ablation_beta")
+    assert "colorexp.models.vit" in stages.executed("ablation_beta")
+    assert {"colorexp.models.unet", "colorexp.models.vit"} <= stages.executed("efficiency")
+    assert not [name for name in stages.executed("user_guided") if name.startswith("colorexp.models")]
+
+
 def test_how_a_notebook_is_started_is_no_part_of_it() -> None:
     assert "colorexp.nb" not in stages.executed("train", "user_guided/res_unet")
 
@@ -77,7 +84,7 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
     [
         ("profile: cpu\n", "profile: cpu  # two cores\n", set()),
         ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency"}),
-        ("adacolvit_t_g4: {beta1: 0.6,", "adacolvit_t_g4: {beta1: 0.7,", {"train/adacolvit/adacolvit_t_g4", *ADACOLVIT}),
+        ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 2}", {"train/adacolvit/icolorit_t_d6", *ADACOLVIT}),
         ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
         ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
         ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),

@@ -91,8 +91,8 @@ def test_every_run_has_its_stages(paper: str) -> None:
 
 
 @pytest.mark.parametrize("stage", [stage for stage in NOTEBOOK_STAGES if not stage.startswith(stages.PER_RUN)])
-def test_a_notebook_names_the_papers_whose_results_it_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By these names `sources` knows whose parameters concern it."""
+def test_it_is_known_whose_results_a_notebook_reads(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the names of papers in its cells and modules `sources` finds whose parameters concern it."""
     monkeypatch.chdir(ROOT)
     folders = ("artifacts/results", "artifacts/runs")
     read = {Path(dep).parts[2] for dep in body(stage)["deps"] if dep.startswith(folders)}
