@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import pandas as pd
+import torch
 
 from colorexp import config, evaluation, paths, runs
 from colorexp.models.vit import AdaColViT
@@ -67,6 +68,7 @@ def _points(name: str, run: str, dataset: str) -> Iterator[Point]:
 
 def _evaluated(run: str, options: dict[str, float], dataset: str) -> pd.DataFrame:
     cfg, task = runs.load(paths.run(run), options=options)
+    torch.set_num_threads(1)  # so small a network on so few pictures waits for a second one longer than that works
     assert isinstance(task, PointColorizer)
     assert isinstance(task.model, AdaColViT)
     cfg = replace(

@@ -55,18 +55,31 @@ def panels(
 
 
 def _panel(axis: Axes, table: pd.DataFrame, *, x: str, y: str, line: str, ranks: dict[float, int] | None, labelled: bool) -> None:
-    order = table[x].rank(method="first")
     for number, (group, rows) in enumerate(table.groupby(line, sort=False)):
         rows = rows.sort_values(x)
         at = rows[x].map(ranks) if ranks else rows[x]
         axis.plot(at, rows[y], marker=".", label=str(group), linestyle="-" if number < len(ACCENTS) else "--")
-        if labelled:
-            for left, height, rank in zip(at, rows[y], order[rows.index], strict=True):
-                below = rank % 2 == 0  # names of neighbours do not meet
-                axis.annotate(str(group), (left, height), fontsize=7, xytext=(3, -9 if below else 3), textcoords="offset points")
     if ranks:
         axis.xaxis.set_major_locator(FixedLocator(list(ranks.values())))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticks(list(ranks.values()), [f"{value:g}" for value in ranks])
     else:
-        axis.margins(x=0.15)
+        axis.margins(x=0.15, y=0.12 if labelled else None)
+    if labelled:
+        _name(
+            axis,
+            [(str(name), (ranks[left] if ranks else left, up)) for name, left, up in table[[line, x, y]].itertuples(index=False)],
+        )
+
+
+def _name(axis: Axes, points: list[tuple[str, tuple[float, float]]]) -> None:
+    """Names beside points, from the lowest up; what would lie on another name moves above it."""
+    axis.autoscale_view()
+    placed: list[tuple[float, float]] = []
+    for name, point in sorted(points, key=lambda named: named[1][1]):
+        left, bottom = axis.transData.transform(point)
+        up = bottom + 4
+        while any(abs(left - across) < 70 and abs(up - height) < 12 for across, height in placed):
+            up += 2
+        placed.append((left, up))
+        axis.annotate(name, point, fontsize=7, xytext=(5, up - bottom), textcoords="offset pixels")
