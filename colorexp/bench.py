@@ -155,10 +155,11 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
 
 
 def _drawn(task: Colorizer, size: tuple[int, int], seed: int, share: float | None = None) -> Any:  # noqa: ANN401  what the network's `draw` makes
-    """Decisions at one share of patches and layers, or at those that a task pulls its network to."""
+    """Decisions at one share of patches and layers, or at those that the network draws or its task pulls it to."""
     assert isinstance(task, point.PointColorizer)
     uniform = task.model.draw(size, torch.Generator().manual_seed(seed))
-    aims = (share, share) if share is not None else (task.beta1, task.beta2)
+    own = task.model.decisions.ratios if task.model.decide == "random" else (task.beta1, task.beta2)
+    aims = own if share is None else (share, share)
     shares = [1.0 if aim is None else aim for aim in aims]
     return type(uniform)(*((part < share).float()[None] for part, share in zip(uniform, shares, strict=True)))
 

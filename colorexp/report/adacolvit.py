@@ -70,24 +70,30 @@ def cell(
     return found
 
 
-def compared(exhibit: str, methods: Sequence[str], printed_on: dict[str, str], *, over_draws: bool = False) -> pd.DataFrame:
+PRINTED_ON = {"imagenet-ctest10k": "ctest10k", "oxford102flowers": "flowers", "cub200": "cub"}
+"""The paper's data sets, and ours that hold the same pictures."""
+
+
+def compared(exhibit: str, methods: Sequence[str], *, over_draws: bool = False) -> pd.DataFrame:
     """Published beside measured for one of the paper's tables.
+
+    Rows of the exhibit's own data sets carry the printed numbers, whether the profile has the pictures or not; the profile's other
+    test sets follow.
 
     Args:
         exhibit: As in published/adacolvit.csv.
         methods: In the table's order.
-        printed_on: The paper's data sets, and ours that is the same; an empty name where we have none. Their rows carry the printed
-            numbers; the profile's own test sets follow.
         over_draws: Whether numbers are means over all draws of hints, with the standard deviation of the draws' means.
     """
     printed = tables.published(PAPER, exhibit).set_index(["method", "dataset", "metric"])
     value, std = printed["value"].to_dict(), printed["std"].dropna().to_dict()
+    theirs = {PRINTED_ON[name]: name for name in printed.index.unique("dataset")}
+    theirs |= {name: "" for name in test_sets() if name not in PRINTED_ON.values()}
     cells = []
     for method in known(methods):
-        ours = [name for name in test_sets() if name not in printed_on.values()]
-        for dataset, theirs in [*((own or name, name) for name, own in printed_on.items()), *((name, "") for name in ours)]:
+        for dataset, printed_name in theirs.items():
             for quantity in QUANTITIES:
-                row = (method, theirs, quantity)
+                row = (method, printed_name, quantity)
                 found = cell(method, quantity, dataset, published=value.get(row), over_draws=over_draws)
                 cells.append(found._replace(std_published=std.get(row)))
     return tables.comparison(cells)
