@@ -180,7 +180,7 @@ class Efficiency:
     repeats: Positive = 5
     """Timed rounds; the median is quoted."""
     everything: bool = True
-    """Whether networks of runs that the profile leaves out are measured too."""
+    """Whether what takes long is measured too: networks of runs that the profile leaves out, training steps, start-up."""
     threads: Positive = 2
 
 
