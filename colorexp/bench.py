@@ -355,7 +355,7 @@ def _bfloat16() -> tuple[str, float, str, str, str]:
 
 
 def foundation() -> pd.DataFrame:
-    """Lab conversion against scikit-image, preparation against bare Pillow, scenes per second; start-up where everything is measured."""
+    """Lab conversion against scikit-image, preparation against bare Pillow, scenes per second, start-up if wanted."""
     chosen = config.efficiency()
     rows = [_lab(chosen.repeats, threads) for threads in (1, chosen.threads)]
     rows += [_preparation(chosen.repeats), _scenes()]
