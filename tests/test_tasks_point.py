@@ -136,6 +136,23 @@ def test_kept_patches_are_shown_as_pixels() -> None:
     assert torch.equal(shown[0, ::8, ::8] > 0, kept > 0)
 
 
+def test_the_share_of_a_patch_counts_branches_that_run() -> None:
+    adaptive, batch = leaning("adacolvit_t", depth=3), make_batch(24, 16)
+    with torch.no_grad():
+        prediction = adaptive.predict(batch)
+    patches, layers = prediction.extras["patches"], prediction.extras["layers"]
+    runs = [(block, part) for block in range(3) for part in range(2) if layers[1, block, part]]
+    kept = sum(patches[1, block, part].view(3, 2) for block, part in runs) / max(1, len(runs))
+    shown = prediction.extras["shown_share"]
+    assert shown.shape == (2, 24, 16)
+    assert torch.allclose(shown[1, ::8, ::8] / 255, kept, atol=0.5 / 255)
+    objects = torch.zeros(2, 24, 16, dtype=torch.uint8)
+    objects[1, 8:16, 8:] = 1
+    scores = adaptive.scores({**batch, "instance_map": objects}, prediction)
+    assert scores["share_objects"][1].item() == pytest.approx(kept[1, 1].item())
+    assert scores["share_background"][1].item() == pytest.approx((kept.sum() - kept[1, 1]).item() / 5)
+
+
 def test_biases_norms_and_the_policy_token_are_not_decayed() -> None:
     adaptive = task("adacolvit_t")
     decayed, free = adaptive.optimizer(list(adaptive.parameters())).param_groups

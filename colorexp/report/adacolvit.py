@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -230,7 +231,8 @@ def adaptivity() -> pd.DataFrame:
             for kind, target in (("patch_ratio", "beta1"), ("layer_ratio", "beta2"), ("multiply_adds_m", "")):
                 row |= {kind: part[kind].mean(), f"{kind}_std": part[kind].std()}
                 row |= {f"{kind}_target": cfg.options.get(kind, cfg.options.get(target))} if target else {}
-            row |= {name: part[name].mean() for name in ("kept_objects", "kept_background") if name in part}
+            where = [f"{what}_{place}" for what in ("kept", "share") for place in ("objects", "background")]
+            row |= {name: part[name].mean() for name in where if name in part}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -257,12 +259,22 @@ def difference_map(small: str, large: str, label: str) -> "np.ndarray | None":
     return np.clip(np.abs(one.astype(float) - other).mean(2) * 8, 0, 255).astype(np.uint8)
 
 
-def kept_patches(method: str, label: str) -> "np.ndarray | None":
-    """A sample picture on which the patches that lost their heavy part are dimmed (Figure 8)."""
-    shown, kept = (tables.sample(run_of(method), label + suffix) for suffix in ("", ".kept"))
-    if shown is None or kept is None:
+def kept_patches(method: str, label: str, plane: Literal["kept", "share"]) -> "np.ndarray | None":
+    """A sample picture on which patches that lost their heavy part are pale (Figure 8).
+
+    Args:
+        method: As in `METHODS`.
+        label: `<dataset>/<image>.<hints>`.
+        plane: `kept` in block 3's feed-forward, or the `share` of branches that keep a patch, from the picture's least, pale, to
+            its most.
+    """
+    shown, found = (tables.sample(run_of(method), label + suffix) for suffix in ("", f".{plane}"))
+    if shown is None or found is None:
         return None
-    return np.where(kept[..., None] > 0, shown, shown // 4 + 150).astype(np.uint8)
+    weight = found.astype(float) / 255
+    if plane == "share" and weight.max() > weight.min():
+        weight = (weight - weight.min()) / (weight.max() - weight.min())
+    return np.round(weight[..., None] * shown + (1 - weight[..., None]) * (shown / 4 + 150)).astype(np.uint8)
 
 
 def latencies(methods: Sequence[str]) -> pd.DataFrame:

@@ -153,11 +153,13 @@ def computation(table: pd.DataFrame) -> str:
 def kept(table: pd.DataFrame) -> str:
     """Patches kept inside and outside of objects; from `adacolvit.adaptivity`."""
     run = adacolvit.run_of("AdaColViT-T").split("/")[1]
-    rows = table[table["run"] == run].dropna(subset=["kept_objects"]) if "kept_objects" in table else table[:0]
-    told = [
-        f"On {row['pictures']} it keeps {row['kept_objects']:.2f} in objects and {row['kept_background']:.2f} outside."
-        for row in rows.to_dict("records")
-    ]
+    rows = table[table["run"] == run].to_dict("records") if "share_objects" in table else []
+    told = []
+    for row in rows:
+        for what, name in (("share", "the branches that run keep"), ("kept", "block 3's feed-forward keeps")):
+            inside, outside = (row.get(f"{what}_{place}") for place in ("objects", "background"))
+            if not pd.isna(inside):
+                told.append(f"On {row['pictures']} {name} {inside:.3f} of the patches of objects and {outside:.3f} of the others.")
     return _listed(told)
 
 

@@ -4,6 +4,7 @@ Source: Real-Time User-guided Adaptive Colorization with Vision Transformer, sec
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -131,18 +132,28 @@ class PointColorizer(Colorizer):
         if self.decides:
             output = self.model.infer(x, self._uniform(batch) if self._noisy() else None)
             ab_n, extras = output.ab_n, output.decisions._asdict()
-            if len(extras["layers"][0]) > SHOWN_BLOCK:
-                extras["shown_kept"] = 255 * self._kept(extras["patches"], batch["L"].shape[-2:]).to(torch.uint8)
+            planes = self._planes(extras, batch["L"].shape[-2:])
+            extras |= {f"shown_{name}": (255 * plane).round().to(torch.uint8) for name, plane in planes.items()}
         else:
             ab_n = self.model(x)
         return Prediction(color.denormalise(batch["L"], ab_n, SCALE)[1], extras)
 
-    def _kept(self, patches: Tensor, size: Size) -> Tensor:
-        """Pixels whose patch `SHOWN_BLOCK`'s feed-forward keeps, (B, H, W) bool."""
+    def _planes(self, made: Mapping[str, Tensor], size: Size) -> dict[str, Tensor]:
+        """What Figure 8 draws, for every pixel's patch: (B, H, W) in [0, 1].
+
+        `kept` is whether the feed-forward of `SHOWN_BLOCK` keeps it, where there is such a block; `share`, how many of the picture's
+        branches that run keep it.
+        """
+        patches, layers = made["patches"], made["layers"]  # (B, depth, 1 or 2, N), (B, depth, 2)
+        runs = layers[:, :, -patches.shape[2] :]
+        worked = (patches * runs[..., None]).sum((1, 2)) / runs.sum((1, 2))[:, None].clamp(min=1)
+        flat = {"kept": patches[:, SHOWN_BLOCK, -1]} if patches.shape[1] > SHOWN_BLOCK else {}
         rows, cols = self.model.embed.grid((size[0], size[1]))
         side = self.model.embed.patch
-        kept = patches[:, SHOWN_BLOCK, -1].unflatten(1, (rows, cols)) > 0.5
-        return kept.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, : size[0], : size[1]]
+        return {
+            name: values.unflatten(1, (rows, cols)).repeat_interleave(side, 1).repeat_interleave(side, 2)[:, : size[0], : size[1]]
+            for name, values in {**flat, "share": worked}.items()
+        }
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """Multiply-adds and shares kept per picture, and on scenes the errors and kept patches inside and outside objects."""
@@ -161,8 +172,8 @@ class PointColorizer(Colorizer):
             scores["objects"] = torch.tensor([len(m.unique()) - 1 for m in batch["instance_map"]], dtype=torch.float64)
             for name, mask in (("objects", objects), ("background", ~objects)):
                 scores[f"ab_error_{name}"] = metrics.ab_error(prediction.ab, batch["ab"], mask=mask)
-                if "shown_kept" in kept:
-                    scores[f"kept_{name}"] = _share(kept["shown_kept"] > 0, mask)
+                for what, plane in (self._planes(kept, batch["L"].shape[-2:]) if self.decides else {}).items():
+                    scores[f"{what}_{name}"] = (plane * mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
         return scores
 
     def _multiply_adds(self, size: tuple[int, int]) -> float:
@@ -198,8 +209,3 @@ class PointColorizer(Colorizer):
 
     def _deciding(self) -> set[int]:
         return {id(p) for name, p in self.model.named_parameters() if "decisions." in name}
-
-
-def _share(marked: Tensor, mask: Tensor) -> Tensor:
-    """Share of the masked pixels (B, H, W) that are marked, (B,); NaN where nothing is masked."""
-    return (marked & mask).flatten(1).sum(1) / mask.flatten(1).sum(1)
