@@ -32,8 +32,7 @@ CAPTIONS = {
     "adacolvit_latency": "One picture at the published size on one thread, beside Table 2.",
     "adacolvit_figure6": "Trained networks swept at inference: patches, layers or both, learned, and both at random, at 10 hints.",
     "adacolvit_figure7": "Of the sample pictures, those that took the least (left) and the most multiply-adds (right).",
-    "adacolvit_figure8": "Patches that keep their heavy part: in block 3's feed-forward, else pale; then by the share of branches that keep them, "
-    "from each picture's least, pale, to its most.",
+    "adacolvit_figure8": "Patches without the heavy part are pale: in block 3's feed-forward, then by the share of all branches.",
     "user_guided_figure2": "Accuracy and loss by epoch, training on the left and validation on the right.",
     "user_guided_figure3": "Test photographs and scenes: hints on gray, ground truth, predictions, hints spread without a network.",
     "user_guided_table1": "Accuracy and loss of the three networks, in training and on test pictures.",

@@ -141,8 +141,8 @@ class PointColorizer(Colorizer):
     def _planes(self, made: Mapping[str, Tensor], size: Size) -> dict[str, Tensor]:
         """What Figure 8 draws, for every pixel's patch: (B, H, W) in [0, 1].
 
-        `kept` is whether the feed-forward of `SHOWN_BLOCK` keeps it, where there is such a block; `share`, how many of the picture's
-        branches that run keep it.
+        `kept` is whether the feed-forward of `SHOWN_BLOCK` keeps it, where there is such a block; `share`, how many of the branches
+        that run keep it.
         """
         patches, layers = made["patches"], made["layers"]  # (B, depth, 1 or 2, N), (B, depth, 2)
         runs = layers[:, :, -patches.shape[2] :]
