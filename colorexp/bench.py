@@ -4,7 +4,6 @@ Networks are built at the papers' sizes with seeded weights, whatever the profil
 run, and quoted as medians and ratios: they carry over to another machine better than seconds do.
 """
 
-import itertools
 import os
 import platform
 import resource
@@ -60,8 +59,11 @@ class Subject(NamedTuple):
     size: int
     parameters: int
     multiply_adds: float
+    """Per picture."""
     job: Callable[[], object]
     note: str = ""
+    pictures: int = 1
+    """That the job colours, one after the other."""
 
 
 @torch.no_grad()
@@ -69,7 +71,7 @@ def networks(paper: str) -> pd.DataFrame:
     """Parameters, multiply-adds and latency of every network of a paper at its published size, one picture at a time.
 
     Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row. Networks that
-    decide what to compute get decisions drawn at the shares that they are trained towards, another draw every time.
+    decide what to compute get decisions drawn at the shares that they are trained towards, `DRAWS` of them in every round.
 
     Returns:
         run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of
@@ -93,7 +95,7 @@ def networks(paper: str) -> pd.DataFrame:
     rate = PRODUCT**3 / statistics.median(seconds["product"])
     rows = []
     for name, subject in subjects.items():
-        times = [1000 * value for value in seconds[name]]
+        times = [1000 * value / subject.pictures for value in seconds[name]]
         rows.append(
             {
                 "run": name,
@@ -117,8 +119,8 @@ THREADS = {"adacolvit": 1}
 """Papers that time on a number of threads of their own."""
 PRODUCT = 1024
 """Side of the square matrices whose product says what the machine can do; `of_matrix_product` is the share of its rate reached."""
-DRAWS = 16
-"""Decisions that a network which decides is timed with, in turn."""
+DRAWS = 8
+"""Decisions that a network which decides is timed with, all in every round, as their costs differ."""
 
 
 def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]:
@@ -145,12 +147,12 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     cost = statistics.mean(float(model.multiply_adds(decisions, size)) for decisions in drawn)
     found = {}
     for dtype in (torch.float32, torch.bfloat16) if name.endswith("/adacolvit_t") else (torch.float32,):
-        fast, turns = prepared(dtype=dtype), itertools.cycle(drawn)
+        fast = prepared(dtype=dtype)
         label = name if dtype == torch.float32 else f"{name}, bfloat16"
         told = "decisions drawn, not learned; asking for them is counted, not timed"
         told += "" if dtype == torch.float32 else "; in bfloat16"
-        job = lambda fast=fast, turns=turns: fast(x, decisions=next(turns))  # noqa: E731
-        found[label] = Subject(cfg.data.size, parameters, cost, job, told)
+        job = lambda fast=fast: [fast(x, decisions=decisions) for decisions in drawn]  # noqa: E731
+        found[label] = Subject(cfg.data.size, parameters, cost, job, told, pictures=DRAWS)
     return found
 
 
@@ -227,14 +229,12 @@ def by_share() -> pd.DataFrame:
     model: Any = task.model
     fast, plain = model.prepared(), dense.prepared()
     drawn = {share: [_drawn(task, size, seed, share) for seed in range(DRAWS)] for share in shares}
-    turns = {share: itertools.cycle(decisions) for share, decisions in drawn.items()}
-    jobs = {f"{share:g}": lambda share=share: fast(x, decisions=next(turns[share])) for share in shares}
-    rounds = 5 * chosen.repeats  # a draw differs from the next: more of them for a median
-    seconds = interleaved({**jobs, "dense": lambda: plain(x)}, repeats=rounds)
+    jobs = {f"{share:g}": lambda share=share: [fast(x, decisions=decisions) for decisions in drawn[share]] for share in shares}
+    seconds = interleaved({**jobs, "dense": lambda: plain(x)}, repeats=chosen.repeats)
     base, base_cost = statistics.median(seconds["dense"]), _counted(lambda: dense(x))
     rows = []
     for share in shares:
-        times = seconds[f"{share:g}"]
+        times = [value / DRAWS for value in seconds[f"{share:g}"]]
         cost = statistics.mean(float(model.multiply_adds(decisions, size)) for decisions in drawn[share])
         rows.append(
             {
@@ -245,7 +245,7 @@ def by_share() -> pd.DataFrame:
                 "multiply_adds_of_dense": round(cost / base_cost, 3),
                 "latency_of_dense": round(statistics.median(times) / base, 3),
                 "machine": machine(THREADS["adacolvit"]),
-                "repeats": rounds,
+                "repeats": chosen.repeats,
             }
         )
     return pd.DataFrame(rows)
