@@ -119,7 +119,7 @@ THREADS = {"adacolvit": 1}
 """Papers that time on a number of threads of their own."""
 PRODUCT = 1024
 """Side of the square matrices whose product says what the machine can do; `of_matrix_product` is the share of its rate reached."""
-DRAWS = 8
+DRAWS = 16
 """Decisions that a network which decides is timed with, all in every round, as their costs differ."""
 
 
