@@ -97,7 +97,9 @@ def test_a_run_outside_the_profile_is_an_empty_cell_that_says_why(two_runs: Path
 
 def test_a_measure_that_a_run_lacks_says_so(two_runs: Path) -> None:
     empty = tables.tested("user_guided/spread", "loss", dataset="scenes", protocol="0.5%", labels={"model": "spread"})
-    assert empty.note == "not measured by this run"
+    assert empty.note == "not measured: loss"
+    elsewhere = tables.tested("user_guided/spread", "psnr", dataset="cub", protocol="0.5%", labels={"model": "spread"})
+    assert elsewhere.note == "not measured: cub, which this profile lacks"
 
 
 def test_an_unevaluated_run_is_named(project: Path) -> None:

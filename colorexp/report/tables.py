@@ -139,7 +139,8 @@ def tested(
     rows = pd.concat([results(name) for name in repetitions(run)])
     chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
     if metric not in chosen or chosen.empty:
-        return Cell(dict(labels), metric, published, dataset=dataset, note="not measured by this run")
+        missing = metric if dataset in cfg.data.evaluate_on else f"{dataset}, which this profile lacks"
+        return Cell(dict(labels), metric, published, dataset=dataset, note=f"not measured: {missing}")
     values = chosen.groupby("image")[metric].mean()
     seeds = chosen["seed"].nunique()
     return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
