@@ -223,6 +223,42 @@ def test_wide_tells_every_note_once_and_counts_pictures() -> None:
     assert tables.wide(frame, rows=["model"], column="quantity").loc[0, ["n", "note"]].tolist() == ["200", "epoch 2; cut"]
 
 
+def test_wide_leaves_out_what_says_nothing() -> None:
+    row = {"published": np.nan, "measured": np.nan, "low": np.nan, "high": np.nan, "n": pd.NA, "note": "not measured: x"}
+    frame = pd.DataFrame(
+        [
+            {**row, "model": "A", "quantity": "psnr", "measured": 0.5, "low": 0.5, "high": 0.5, "std": 0.0, "note": None},
+            {**row, "model": "A", "quantity": "lpips"},
+            {**row, "model": "B", "quantity": "psnr", "published": 0.7},
+            {**row, "model": "B", "quantity": "lpips"},
+            {**row, "model": "C", "quantity": "psnr"},
+        ]
+    )
+    shown = tables.wide(frame, rows=["model"], column="quantity").set_index("model")
+    assert shown.index.tolist() == ["A", "B"]
+    assert shown.loc["A", ["psnr", "lpips", "note"]].tolist() == ["0.5", "–", ""]
+    assert shown.loc["B", ["psnr", "note"]].tolist() == ["– (0.7)", "not measured: x"]
+
+
+def test_names_of_points_lie_on_no_other_point_or_name() -> None:
+    from colorexp.viz import lines
+
+    rows = [
+        {"panel": "p", "x": x, "y": y, "name": name} for name, x, y in (("low", 0, 0), ("on its name", 0.1, 0.01), ("far", 1, 1))
+    ]
+    axis = lines.panels(pd.DataFrame(rows), panel="panel", x="x", y="y", line="name", labelled=True).axes[0]
+    up = {text.get_text(): text.xyann[1] for text in axis.texts}
+    assert up["far"] == 4
+    assert up["low"] > 4, "the second point would lie under it"
+
+
+def test_absent_runs_are_described_by_the_papers_values(project: Path) -> None:
+    table = tables.overview("adacolvit").set_index("run")
+    assert table.loc["icolorit_t_d24", "by"] == "depth: 24"
+    assert "width: 384" in table.loc["icolorit_s", "by"]
+    assert "epochs" in table.loc["icolorit_t_d6", "by"], "which the profile trains, shorter than its parent"
+
+
 def test_verdicts_need_the_whole_interval(two_runs: Path) -> None:
     sides = ("user_guided/res_unet", "0.5%"), ("user_guided/spread", "0.5%")
     asked = [("more", "accuracy", *sides), ("less", "accuracy", *sides[::-1]), ("same", "accuracy", sides[0], sides[0])]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from colorexp import config, paths
+from colorexp.absent import NOT_RUN
 from colorexp.report import tables
 
 PAPERS = {
@@ -32,7 +33,7 @@ CAPTIONS = {
     "adacolvit_latency": "One picture at the published size on one thread, beside Table 2.",
     "adacolvit_figure6": "Trained networks swept at inference: patches, layers or both, learned, and both at random, at 10 hints.",
     "adacolvit_figure7": "Of the sample pictures, those that took the least (left) and the most multiply-adds (right).",
-    "adacolvit_figure8": "Patches without the heavy part are pale: in block 3's feed-forward, then by the share of all branches.",
+    "adacolvit_figure8": "Patches without the heavy part are pale: of block 3's feed-forward, then by branches (stretched).",
     "user_guided_figure2": "Accuracy and loss by epoch, training on the left and validation on the right.",
     "user_guided_figure3": "Test photographs and scenes: hints on gray, ground truth, predictions, hints spread without a network.",
     "user_guided_table1": "Accuracy and loss of the three networks, in training and on test pictures.",
@@ -108,13 +109,14 @@ def _section(path: Path) -> str:
     frame = pd.read_csv(path)
     left_out = 0
     if "note" in frame:
-        absent = frame["note"].fillna("").str.startswith("not run")
+        absent = frame["note"].fillna("").str.startswith(NOT_RUN)
+        frame = frame.assign(note=frame["note"].mask(absent, NOT_RUN))
+        absent &= frame["published"].isna() if "published" in frame else True
         left_out, frame = int(absent.sum()), frame[~absent]
     labels = list(frame.columns[: list(frame.columns).index("published")]) if "published" in frame else []
-    if spread := next((name for name in ("quantity", "object") if name in labels), None):
+    if spread := next((name for name in ("quantity", "object", "hints") if name in labels), None):
         frame = tables.wide(frame, rows=[label for label in labels if label != spread], column=spread)
-    if "note" in frame and not frame["note"].fillna("").any():
-        frame = frame.drop(columns="note")
+    frame = frame[[name for name in frame if frame[name].fillna("").astype(str).any()]]  # a column of nothing says nothing
     note = f"<p class='soft'>{left_out} cells belong to runs outside this profile.</p>" if left_out else ""
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
     header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
@@ -134,7 +136,7 @@ def _exhibits_first(path: Path) -> tuple[bool, str]:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "<td></td>" if pd.isna(value) else f"<td class='number'>{value:.6g}</td>"
+        return "<td></td>" if pd.isna(value) else f"<td class='number'>{round(value, 9):.5g}</td>"
     return f"<td>{html.escape(str(value))}</td>"
 
 

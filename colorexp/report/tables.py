@@ -16,6 +16,7 @@ COLUMNS = ("published", "measured", "low", "high", "n", "dataset", "profile", "s
 RESAMPLES = 2000
 INTERVAL_MINIMUM = 20
 """Fewer pictures carry no interval."""
+NOT_MEASURED = "not measured"
 
 
 # Results of runs
@@ -73,12 +74,14 @@ def sample(run: str, label: str) -> "np.ndarray | None":
 
 
 def overview(paper: str) -> pd.DataFrame:
-    """The paper's runs: what each varies and whether the profile includes it."""
+    """The paper's runs: what each varies and whether the profile includes it; of those left out, the paper's values."""
     rows = []
     for name in config.runs(paper):
         cfg = config.load(name)
-        parent = cfg.parent and config.load(f"{paper}/{cfg.parent}")
-        varies = ", ".join(f"{key}: {value}" for key, (_, value) in _changes(parent, cfg).items()) if parent else ""
+        profile = None if cfg.present else "paper"
+        parent = cfg.parent and config.load(f"{paper}/{cfg.parent}", profile=profile)
+        varied = _changes(parent, config.load(name, profile=profile)) if parent else {}
+        varies = ", ".join(f"{key}: {value}" for key, (_, value) in varied.items())
         state = "yes" if cfg.present else f"no (in {', '.join(cfg.profiles)})"
         rows.append({"run": cfg.name.split("/")[1], "in this profile": state, "varies": cfg.parent or "", "by": varies})
     return pd.DataFrame(rows)
@@ -140,7 +143,7 @@ def tested(
     chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
     if metric not in chosen or chosen.empty:
         missing = metric if dataset in cfg.data.evaluate_on else f"{dataset}, which this profile lacks"
-        return Cell(dict(labels), metric, published, dataset=dataset, note=f"not measured: {missing}")
+        return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
     seeds = chosen["seed"].nunique()
     return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
@@ -316,8 +319,15 @@ def write(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
 def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFrame:
     """A comparison as people read it: a line per `rows`, a column per value of `column`, `measured (published)` in the cells.
 
-    Last come the number of pictures and the notes, where the table has them.
+    Last come the number of pictures and the notes, where the table has them. Lines without any number are left out, and what was
+    not measured needs no note in a line where something was: its cell is a dash.
     """
+    numbers = table[["measured", "published"]].notna()
+    keys = [table[name].astype(str) for name in rows]
+    table = table[numbers.any(axis=1).groupby(keys).transform("any")]
+    if "note" in table:
+        seen = table["note"].fillna("").str.startswith(NOT_MEASURED) & numbers["measured"].groupby(keys).transform("any")
+        table = table.assign(note=table["note"].mask(seen))
     order = list(dict.fromkeys(table[column]))
     about = [name for name in ("n", "note") if name in table]
     lines: dict[tuple[str, ...], dict[str, str]] = {}
@@ -334,7 +344,7 @@ def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFra
 
 def _cell(record: Mapping[Any, Any]) -> str:
     measured = "–" if pd.isna(record["measured"]) else f"{record['measured']:.4g}{_spread(record.get('std'))}"
-    if not pd.isna(record["low"]):
+    if not pd.isna(record["low"]) and record["low"] < record["high"]:
         measured += f" [{record['low']:.4g}, {record['high']:.4g}]"
     if pd.isna(record["published"]):
         return measured
@@ -342,7 +352,7 @@ def _cell(record: Mapping[Any, Any]) -> str:
 
 
 def _spread(std: float | None) -> str:
-    return "" if pd.isna(std) else f" ± {std:.2g}"
+    return "" if pd.isna(std) or std == 0 else f" ± {std:.2g}"
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -39,7 +39,7 @@ def panels(
     table = table.dropna(subset=[x, y])
     names = list(dict.fromkeys(table[panel]))
     rows = list(dict.fromkeys(table[row])) if row else [None]
-    size = (3.6 * max(1, len(names)), 3.1 * max(1, len(rows)))
+    size = (3.6 * max(1, len(names)) + (0 if labelled else 1.4), 3.1 * max(1, len(rows)))
     figure, axes = plt.subplots(max(1, len(rows)), max(1, len(names)), figsize=size, squeeze=False)
     ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
     for kind, across in zip(rows, axes, strict=False):
@@ -49,7 +49,7 @@ def panels(
             axis.set(title=str(name), xlabel=xlabel or x)
         across[0].set_ylabel(ylabel or kind or y)
     if not labelled and names:
-        axes[0][-1].legend(fontsize=7)
+        axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # beside the panels, not on their lines
     plt.close(figure)
     return figure
 
@@ -73,13 +73,16 @@ def _panel(axis: Axes, table: pd.DataFrame, *, x: str, y: str, line: str, ranks:
 
 
 def _name(axis: Axes, points: list[tuple[str, tuple[float, float]]]) -> None:
-    """Names beside points, from the lowest up; what would lie on another name moves above it."""
+    """Names beside points, from the lowest up; what would lie on another name or point moves above it."""
     axis.autoscale_view()
-    placed: list[tuple[float, float]] = []
+    at = {name: axis.transData.transform(point) for name, point in points}
+    names: list[tuple[float, float]] = []
     for name, point in sorted(points, key=lambda named: named[1][1]):
-        left, bottom = axis.transData.transform(point)
+        left, bottom = at[name]
         up = bottom + 4
-        while any(abs(left - across) < 70 and abs(up - height) < 12 for across, height in placed):
+        while any(abs(left - x) < 70 and abs(up - y) < 12 for x, y in names) or any(
+            left < x < left + 75 and up - 5 < y < up + 10 for x, y in at.values()
+        ):
             up += 2
-        placed.append((left, up))
+        names.append((left, up))
         axis.annotate(name, point, fontsize=7, xytext=(5, up - bottom), textcoords="offset pixels")
