@@ -1,6 +1,7 @@
 """What a stage writes for a run or dataset that the profile leaves out: the same files, saying so. No kernel, no torch."""
 
 import json
+import re
 from pathlib import Path
 
 from colorexp import paths
@@ -9,34 +10,50 @@ NOT_RUN = "not run in this profile"
 
 
 def reason(stage: str) -> str | None:
-    """Why the profile leaves out `train/<run>`, `evaluate/<run>` or `prepare/<dataset>`, as the stage `sources` found, or None."""
+    """Why the profile leaves out `train/<run>`, `evaluate/<run>` or `prepare/<dataset>`, as the stage `sources` found, or None.
+
+    Raises:
+        ValueError: If it was found in another profile.
+    """
     file = paths.reads(stage)
-    found: str | None = json.loads(file.read_text()).get("absence") if file.is_file() else None
-    return found
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    if "absence" not in found:
+        return None
+    profile = re.search(r"(?m)^profile:\s*(\w+)", paths.params().read_text())  # parsing all of it would take longer than all else
+    if profile is None or profile[1] != found["profile"]:
+        raise ValueError(f"{paths.shown(file)} is of the profile {found['profile']}, which params.yaml has left: run `dvc repro`")
+    return str(found["absence"])
 
 
-def write(stage: str, name: str, why: str) -> None:
+def write(kind: str, name: str, why: str, *, out: str | None) -> None:
     """Write the outputs of one stage.
 
     Args:
-        stage: `prepare`, `train` or `evaluate`.
+        kind: `prepare`, `train` or `evaluate`.
         name: The dataset or the run.
         why: From `reason`.
+        out: What the notebook was asked to write.
+
+    Raises:
+        ValueError: If that is not where the stage writes: nothing was computed that could stand there.
     """
+    places = {"prepare": paths.prepared(name), "train": paths.run(name), "evaluate": paths.results(name).parents[1]}
+    if kind not in places:
+        raise ValueError(f"no stage {kind!r} can be left out; choose prepare, train or evaluate")
+    if out is None or paths.resolve(out) != places[kind]:
+        raise ValueError(why)
     card = json.dumps({"status": NOT_RUN, "reason": why}, indent=1) + "\n"
     status = json.dumps({"status": NOT_RUN}) + "\n"
-    if stage == "prepare":
+    if kind == "prepare":
         _text(paths.prepared(name) / "status.json", card)
-    elif stage == "train":
+    elif kind == "train":
         _text(paths.run(name) / "run.json", card)
         _text(paths.run(name) / "history.csv", "epoch,step\n")
         _text(paths.timings(f"train/{name}"), status)
-    elif stage == "evaluate":
+    else:
         _empty_results(name)
         _text(paths.samples(name) / "status.json", card)
         _text(paths.report_metrics(name), status)
-    else:
-        raise ValueError(f"no stage {stage!r} can be left out; choose prepare, train or evaluate")
 
 
 def notebook(path: Path, title: str, why: str) -> None:

@@ -91,15 +91,17 @@ def read(path: Path | None = None) -> dict[str, Any]:
 
 
 def _check_shape(params: Mapping[str, Any], file: str) -> None:
-    """Mappings where mappings belong, and no block of a profile or exhibit that nothing reads."""
+    """Mappings where mappings belong, names that are safe in paths, and no block of a profile or exhibit that nothing reads."""
     for key in ("datasets", "runs", "profiles", "exhibits"):
         _mapping(params[key], f"{file}: {key}")
     for name, values in params["datasets"].items():
-        _mapping(values, f"{file}: datasets.{name}")
+        _mapping(values, f"{file}: datasets.{_name(name, f'{file}: datasets')}")
     for paper, table in params["runs"].items():
-        for run, values in _mapping(table, f"{file}: runs.{paper}").items():
-            _mapping(values, f"{file}: runs.{paper}.{run}")
+        for run, values in _mapping(table, f"{file}: runs.{_name(paper, f'{file}: runs')}").items():
+            _mapping(values, f"{file}: runs.{paper}.{_name(run, f'{file}: runs.{paper}')}")
     _refuse_unknown(params["exhibits"], set(params["runs"]), where=f"{file}: exhibits")
+    for paper, values in params["exhibits"].items():
+        _refuse_unknown(_mapping(values, f"{file}: exhibits.{paper}"), {"exhibit_run"}, where=f"{file}: exhibits.{paper}")
     _refuse_unknown(params["profiles"], set(PROFILES), where=f"{file}: profiles")
     for profile, overrides in params["profiles"].items():
         where = f"{file}: profiles.{profile}"
@@ -109,6 +111,13 @@ def _check_shape(params: Mapping[str, Any], file: str) -> None:
         _refuse_unknown(overrides.get("datasets") or {}, set(params["datasets"]), where=f"{where}.datasets")
         for name, values in (overrides.get("datasets") or {}).items():
             _mapping(values or {}, f"{where}.datasets.{name}")
+
+
+def _name(name: object, where: str) -> str:
+    """It becomes part of paths and of the commands of stages."""
+    if not (isinstance(name, str) and re.fullmatch(r"[a-z0-9_]+", name)):
+        raise ValueError(f"{where} has the name {name!r}; names are text of a-z, 0-9 and _")
+    return name
 
 
 def _mapping(value: Any, where: str) -> Mapping[Any, Any]:  # noqa: ANN401  a YAML value
@@ -191,9 +200,12 @@ def load(name: str, *, profile: str | None = None) -> Run:
     built = {group: _validate(kind, groups[group], where) for group, kind in GROUPS.items()}
     run: Run = _validate(Run, {"name": name, "profile": profile, "options": options, **top, **built}, where)
     _check_datasets(run, params, where)
+    _check_start(run, params, where)
     _check_sizes(run, where)
     if run.present:
         _check_hint_files(run.hinting, where)
+        if run.evaluation.weights and not (paths.root() / run.evaluation.weights).is_dir():
+            raise ValueError(f"{where}.weights = {run.evaluation.weights!r}: there is no such folder")
     return run
 
 
@@ -348,6 +360,24 @@ def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
                 f"{where}.{key} names the dataset {name!r}, which the profile {run.profile} does not hold; "
                 f"it holds: {', '.join(held) or 'none'}"
             )
+
+
+def _check_start(run: Run, params: Mapping[str, Any], where: str) -> None:
+    """What a run starts from is made by the same profile: statistics of a dataset, or another run."""
+    kind, _, rest = run.init.removeprefix("artifacts/").partition("/")
+    if kind == "prepared":
+        name = rest.removesuffix("/stats.json")
+        table = params["datasets"]
+    else:
+        paper, _, name = rest.partition("/")
+        table = (params["runs"].get(paper) or {}) if kind == "runs" else {}
+    if not run.init.startswith("artifacts/") or name not in table:
+        raise ValueError(
+            f"{where}.init = {run.init!r}: neither artifacts/prepared/<dataset>/stats.json nor artifacts/runs/<paper>/<run> "
+            f"of something in params.yaml{_suggest(name, list(table))}"
+        )
+    if run.present and run.profile not in (table[name].get("in") or []):
+        raise ValueError(f"{where}.init = {run.init!r} is not made in the profile {run.profile}")
 
 
 def _check_hint_files(hinting: Hinting, where: str) -> None:

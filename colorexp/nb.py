@@ -4,6 +4,7 @@ Papermill's API with what its command line lacks: an unknown parameter is an err
 same bytes every time (no clocks, random ids or paths of this machine), and a failing cell leaves it behind with its traceback.
 """
 
+import ast
 import json
 import os
 import resource
@@ -45,12 +46,16 @@ def run(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
         parameters: Values for that cell.
 
     Raises:
-        ValueError: If the notebook does not have such a parameter.
+        ValueError: If the notebook does not have such a parameter, or the profile leaves out what is asked for elsewhere than by a
+            stage.
         SystemExit: If a cell fails; the executed notebook holds the traceback and is named on stderr.
     """
+    known = declared(notebook)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ValueError(f"{notebook} has no parameter {unknown[0]!r}; its parameters are: {', '.join(known)}")
     name = parameters.get("run") or parameters.get("dataset")
     if name and (why := absent.reason(f"{notebook.stem}/{name}")):
-        absent.write(notebook.stem, name, why)
+        absent.write(notebook.stem, name, why, out=parameters.get("out"))
         absent.notebook(out, f"{notebook.stem}: {name}", why)
         print(why)
         return
@@ -60,13 +65,18 @@ def run(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
     print(f"{out.stem}: {time.perf_counter() - start:.1f} s, peak memory {peak / 2**30:.2f} GiB")
 
 
+def declared(notebook: Path) -> list[str]:
+    """Names that the cell tagged `parameters` assigns."""
+    cells = json.loads(notebook.read_text())["cells"]
+    tagged = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    statements = [statement for source in tagged for statement in ast.parse(source).body]
+    return [target.id for s in statements if isinstance(s, ast.Assign) for target in s.targets if isinstance(target, ast.Name)]
+
+
 def _execute(notebook: Path, out: Path, parameters: dict[str, Any]) -> None:
     import nbformat
     import papermill
 
-    known = papermill.inspect_notebook(str(notebook))
-    if unknown := sorted(set(parameters) - set(known)):
-        raise ValueError(f"{notebook} has no parameter {unknown[0]!r}; its parameters are: {', '.join(known)}")
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.environ.setdefault("WANDB_MODE", "offline")
     out.parent.mkdir(parents=True, exist_ok=True)

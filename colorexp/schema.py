@@ -50,7 +50,7 @@ class Dataset:
     source: Literal["bundled", "scenes", "folder"]
     root: str
     """What it is made from, relative to the project: a folder of pictures, or the module that draws them."""
-    profiles: list[Profile]
+    profiles: Annotated[list[Profile], Field(min_length=1)]
     seed: Seed
     size: Positive = 256
     """Stored short side in pixels (`fit: short`), or both sides (`fit: square`)."""
@@ -61,7 +61,10 @@ class Dataset:
     gray: Literal["quarantine", "keep"] = "quarantine"
     """Pictures without colour teach nothing; `keep` them where only a colorization is wanted."""
     near_gray: Annotated[float, Field(gt=0)] = 10.0
-    """|a| and |b| below this count as near gray in the joint filter, in ab units."""
+    """|a| and |b| below this count as near gray in the joint filter, in ab units.
+
+    Unspecified: the user-guided paper says "close to zero" (section 4.1).
+    """
     val: Share | Positive = 0.1
     test: Share | Positive = 0.1
     """Shares by hash of the name (folder), or numbers of pictures (scenes)."""
@@ -191,7 +194,7 @@ class Run:
     name: str
     """`<paper>/<run>`."""
     profile: Profile
-    profiles: list[Profile]
+    profiles: Annotated[list[Profile], Field(min_length=1)]
     """Where the run belongs; elsewhere its stages write that it was not run."""
     parent: str | None
     """The run it varies, without the paper."""

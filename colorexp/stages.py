@@ -64,7 +64,7 @@ def reads() -> dict[str, dict[str, Any]]:
 
 
 def _absent(reason: str | None) -> dict[str, Any]:
-    return {"absence": reason} if reason else {}
+    return {"absence": reason, "profile": config.read()["profile"]} if reason else {}
 
 
 def _present(notebook: str, modules: Iterable[str], values: dict[str, Any]) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def test_the_result_is_a_png(here: Path, picture: Path, name: str) -> None:
         ("    monitor: val/loss\n", "    monitor: val/los\n", ".monitor = 'val/los' (did you mean 'val/loss'?); this task offers"),
         ("    bins: 32\n", "    bins: 1\n", "params.yaml: runs.user_guided.simple_unet: bins must be None or at least 2, got 1"),
         ("    test: 200\n", "    test: 0\n", "params.yaml: datasets.scenes.test must be a number of scenes, at least 1, got 0"),
-        ("photos: {size: 64}", "photos: {sice: 64}", "params.yaml: datasets.photos has the unknown key 'sice'"),
+        ("photos: {size: 64,", "photos: {sice: 64,", "params.yaml: datasets.photos has the unknown key 'sice'"),
         ("{repeats: 1,", "{repeats: 0,", "params.yaml: profiles.smoke.efficiency.repeats = 0: "),
         ("exhibit_run: paper", "exhibit_run: both", "exhibits.user_guided.exhibit_run must be 'paper' or 'released', got 'both'"),
     ],

@@ -200,7 +200,9 @@ def leave_out(*stages: str) -> None:
     for stage in stages:
         kind, _, name = stage.partition("/")
         absence = config.dataset(name).absence_in("smoke") if kind == "prepare" else config.load(name).absence
-        paths.write_atomically(paths.reads(stage), json.dumps({"absence": absence}).encode())
+        found = {"absence": absence, "profile": "smoke"} if absence else {}
+        paths.write_atomically(paths.reads(stage), json.dumps(found).encode())
+        paths.write_atomically(paths.build("nb") / f"{kind}.ipynb", nb.stripped(ROOT / "notebooks" / f"{kind}.ipynb").encode())
 
 
 ABSENT = [(f"{kind}_{paper}", kind, f"{paper}/trans_unet") for paper in ["user_guided"] for kind in ("train", "evaluate")]
@@ -271,4 +273,21 @@ def test_a_present_run_is_not_left_out(project: Path) -> None:
 
 def test_only_stages_of_runs_and_datasets_can_be_absent(project: Path) -> None:
     with pytest.raises(ValueError, match=r"no stage 'report' can be left out; choose prepare, train or evaluate"):
-        absent.write("report", "x", "why")
+        absent.write("report", "x", "why", out=None)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_what_is_left_out_is_not_written_by_hand(project: Path, kind: str) -> None:
+    """A run of another profile may lie in the official place."""
+    config.use_profile("smoke")
+    leave_out(f"{kind}/user_guided/trans_unet")
+    *arguments, out = command(f"{kind}_user_guided", "trans_unet")
+    for elsewhere in ([], ["out=scratch/mine"]):
+        with pytest.raises(ValueError, match="trans_unet belongs to cpu, gpu, paper, the profile is smoke"):
+            nb.main([*arguments, *elsewhere])
+    with pytest.raises(ValueError, match="has no parameter 'outt'"):
+        nb.main([*arguments, out, "outt=x"])
+    config.use_profile("cpu")
+    with pytest.raises(ValueError, match=r"is of the profile smoke, which params\.yaml has left"):
+        nb.main([*arguments, out])
+    assert not (project / "artifacts").exists()

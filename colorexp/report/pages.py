@@ -83,7 +83,7 @@ def page(reports: Path) -> str:
     params = config.read()
     parts = [f"<h1>colorexp</h1><p>Profile <b>{params['profile']}</b>, seed {params['seed']}. {_sentence()}</p>"]
     for paper in config.papers():
-        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
+        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS.get(paper, paper))}</h2>")
         for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
             title = _title(figure.stem)
             parts.append(f"<h3>{title}</h3>{_caption(figure.stem)}<img src='figures/{figure.name}' alt='{title}'>")

@@ -99,6 +99,17 @@ def test_it_is_known_whose_results_a_notebook_reads(stage: str, monkeypatch: pyt
     assert read <= set(stages.papers(notebook_of(stage).stem))
 
 
+def test_the_lock_file_holds_no_stage_that_is_gone() -> None:
+    """DVC never takes one out."""
+    keys = {
+        name: PARAMS["datasets"] if name == "prepare" else PARAMS["runs"][name.partition("_")[2]]
+        for name in STAGES
+        if "do" in STAGES[name]
+    }
+    known = {f"{name}@{key}" for name, table in keys.items() for key in table} | (set(STAGES) - set(keys))
+    assert set(load("dvc.lock")["stages"]) == known
+
+
 def test_every_notebook_has_a_stage() -> None:
     names = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert names == {notebook_of(stage).stem for stage in NOTEBOOK_STAGES}

@@ -114,6 +114,7 @@ def test_photographs_heal_and_own_files_survive(changed: Project) -> None:
 
 def test_a_killed_training_resumes_and_ends_bit_equal(changed: Project) -> None:
     changed.edit("params.yaml", "      epochs: 2\n", "      epochs: 12\n      checkpoint_every: 3\n")
+    changed.run("dvc repro -s sources")
     stage = "train_user_guided@res_unet"
     folder = changed.root / "artifacts/runs/user_guided/res_unet"
     command = ["dvc", "repro", "-s", stage]
