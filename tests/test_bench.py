@@ -89,3 +89,11 @@ def test_every_job_has_its_rounds_but_the_first() -> None:
     seconds = bench.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
     assert calls == ["a", "b"] * 3
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_trainings_of_the_profile_are_listed_with_what_they_took() -> None:
+    table = bench.trainings().set_index("run")
+    assert {"user_guided/res_unet", "adacolvit/adacolvit_t"} <= set(table.index)
+    assert not {"user_guided/spread", "adacolvit/icolorit_b"} & set(table.index), "nothing was trained"
+    assert table["peak_memory_gib"].between(0.1, 4).all()
+    assert (table["images_per_second"] > 0).all()
