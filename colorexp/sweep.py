@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 import pandas as pd
@@ -36,8 +37,10 @@ def selection() -> pd.DataFrame:
     """What is selected, what it costs and what it gives at 10 hints, on the first test set.
 
     Returns:
-        selection, setting, as_trained, pictures, gflops (mean of the pictures' own multiply-adds), psnr, n; and for what is
-        learned the random point of the nearest cost, and the paired difference to it with its 95% interval.
+        selection, setting, as_trained, pictures, gflops (mean of the pictures' own multiply-adds), psnr, n; for what is learned
+        its paired difference to random selection of the same cost, with its 95% interval; and for patches or layers alone that of
+        selecting both, minus it. A curve's PSNR at a cost lies, picture by picture, on the line between the neighbouring points;
+        beyond the curve's ends it is that of the nearest point, whose cost stands beside (`random_gflops`, `both_gflops`).
 
     Raises:
         FileNotFoundError: If a run of the profile has not been trained.
@@ -88,11 +91,34 @@ def _point(name: str, setting: str, as_trained: bool, rows: pd.DataFrame) -> Poi
 def _row(point: Point, points: list[Point], dataset: str) -> dict[str, object]:
     row: dict[str, object] = point._asdict() | {"pictures": dataset, "psnr": point.psnr.mean(), "n": len(point.psnr)}
     row |= dict.fromkeys(("random_setting", "random_gflops", "difference", "low", "high"))
-    drawn = [other for other in points if other.selection == adacolvit.RANDOM]
-    if drawn and point.selection not in (adacolvit.RANDOM, adacolvit.DENSE):
-        nearest = min(drawn, key=lambda other: abs(other.gflops - point.gflops))
-        found = tables.difference(*(Cell({"at": f"{p.selection} {p.setting}"}, "psnr", values=p.psnr) for p in (point, nearest)))
-        assert found is not None
-        row |= {"random_setting": nearest.setting, "random_gflops": nearest.gflops}
+    row |= dict.fromkeys(("both_gflops", "both_difference", "both_low", "both_high"))
+    if point.selection in (adacolvit.RANDOM, adacolvit.DENSE):
+        return row
+    drawn, both = ([other for other in points if other.selection == name] for name in (adacolvit.RANDOM, adacolvit.BOTH))
+    if drawn:
+        random = _at(point.gflops, drawn)
+        found = _difference(point, random)
+        row |= {"random_setting": random.setting, "random_gflops": random.gflops}
         row |= {"difference": found.mean, "low": found.low, "high": found.high}
+    if both and point.selection != adacolvit.BOTH:
+        rival = _at(point.gflops, both)
+        found = _difference(rival, point)
+        row |= {"both_gflops": rival.gflops, "both_difference": found.mean, "both_low": found.low, "both_high": found.high}
     return row
+
+
+def _at(gflops: float, curve: list[Point]) -> Point:
+    """A curve at a cost: on the line between the neighbouring points, or the nearest point beyond its ends."""
+    ordered = sorted(curve, key=lambda point: point.gflops)
+    for one, other in pairwise(ordered):
+        if one.gflops <= gflops <= other.gflops and one.gflops < other.gflops:
+            share = (gflops - one.gflops) / (other.gflops - one.gflops)
+            psnr = (1 - share) * one.psnr + share * other.psnr
+            return Point(one.selection, f"{one.setting} to {other.setting}", False, gflops, psnr)
+    return min(ordered, key=lambda point: abs(point.gflops - gflops))
+
+
+def _difference(one: Point, other: Point) -> tables.Difference:
+    found = tables.difference(*(Cell({"at": f"{p.selection} {p.setting}"}, "psnr", values=p.psnr) for p in (one, other)))
+    assert found is not None
+    return found

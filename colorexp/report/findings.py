@@ -1,6 +1,6 @@
 """What AdaColViT's exhibits show, as Markdown made from their numbers, so that it is true whatever a run gives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,9 +10,15 @@ from colorexp.report import adacolvit, tables
 
 Record = Mapping[Any, Any]
 NOTHING = "This profile has nothing to compare here."
+FAR = 0.05
+"""Of the dense network's multiply-adds: a cost that is farther from the printed one is told."""
+CONSTANT = 0.01
+"""Standard deviation over pictures, of a share, below which decisions count as the same for every picture."""
+SAME = {"PSNR": 0.05, "LPIPS": 0.001}
+"""Smaller differences do not put a dearer network above a cheaper one."""
 
 
-def versus(exhibit: str, first: str, others: Sequence[str], *, printed_as: str | None = None) -> str:
+def versus(exhibit: str, first: str, others: Sequence[str], *, printed_as: str | None = None, over_draws: bool = False) -> str:
     """A method minus others in PSNR at 10 hints and over them in multiply-adds, the paper's numbers beside ours; a line for each.
 
     Args:
@@ -20,50 +26,105 @@ def versus(exhibit: str, first: str, others: Sequence[str], *, printed_as: str |
         first: The method.
         others: Those that it is compared with; what the profile leaves out is passed over.
         printed_as: The method's name in the exhibit where it is another one.
+        over_draws: Whether a picture's numbers are means over all draws of hints, not of the first; the number of draws is told.
     """
     lines = []
-    for other in others:
-        if not all(config.load(adacolvit.run_of(method)).present for method in (first, other)):
-            continue
-        ours = [_gap(first, other, dataset) for dataset in adacolvit.test_sets()]
+    for other in _present(first, others):
         theirs = _print(exhibit, printed_as or first, other)
-        lines.append(f"{first} minus {other}: {'; '.join(ours)}{_cost(first, other)}. {theirs}")
+        lines.append(f"{first} minus {other}: {_gaps(first, other, over_draws)}{_cost(first, other, over_draws)}. {theirs}")
+    if over_draws and lines:
+        count = tables.results(adacolvit.run_of(first), every_draw=True)["repeat"].nunique()
+        lines.insert(0, f"Draws of hints over which each picture's values are means: {count}.")
     return _listed(lines)
+
+
+def beside_dense(exhibit: str, methods: Sequence[str]) -> str:
+    """Each method minus the dense network, as in `versus`, and which of them cost something else than what the paper prints.
+
+    Args:
+        exhibit: As in published/adacolvit.csv; what it lacks is taken from Table 2.
+        methods: What the profile leaves out is passed over.
+    """
+    dense, far, lines = "iColoriT-T", [], []
+    for method in _present(dense, methods):
+        lines.append(f"{method} minus {dense}: {_gaps(method, dense)}{_cost(method, dense)}. {_print(exhibit, method, dense)}")
+        ours, theirs = _cost_ratio(method, dense), _printed_ratio(exhibit, method, dense)
+        if ours is not None and theirs is not None and abs(ours - theirs) > FAR:
+            far.append(f"{method} ({ours:.2f} for {theirs:.2f})")
+    if far:
+        lines.append(
+            f"More than {FAR} from the printed share of {dense}'s multiply-adds, so compared at another cost: {', '.join(far)}."
+        )
+    return _listed(lines)
+
+
+def _present(first: str, others: Sequence[str]) -> list[str]:
+    return [other for other in others if all(config.load(adacolvit.run_of(method)).present for method in (first, other))]
 
 
 def _listed(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines) or NOTHING
 
 
-def _gap(first: str, other: str, dataset: str) -> str:
+def _gaps(first: str, other: str, over_draws: bool = False) -> str:
+    return "; ".join(_gap(first, other, dataset, over_draws) for dataset in adacolvit.test_sets())
+
+
+def _gap(first: str, other: str, dataset: str, over_draws: bool) -> str:
+    measure: Callable[..., tables.Cell] = tables.over_draws if over_draws else tables.tested
     names = [adacolvit.run_of(method) for method in (first, other)]
     # the labels of `tables.claims`, which seed its intervals
-    cells = (tables.tested(n, "psnr", dataset=dataset, protocol="10", labels={"run": n, "hints": "10"}) for n in names)
+    cells = (measure(n, "psnr", dataset=dataset, protocol="10", labels={"run": n, "hints": "10"}) for n in names)
     found = tables.difference(*cells)
     assert found is not None
     return f"{found.mean:+.2f} dB {_interval(found.low, found.high)} on {dataset}"
 
 
-def _interval(low: float | None, high: float | None) -> str:
+def _interval(low: float | None, high: float | None, *, decimals: int = 2) -> str:
     if low is None or high is None or pd.isna(low):
         return "(too few pictures for an interval)"
-    return f"[{low:+.2f}, {high:+.2f}]" + (", undecided" if low <= 0 <= high else "")
+    return f"[{low:+.{decimals}f}, {high:+.{decimals}f}]" + (", undecided" if low <= 0 <= high else "")
 
 
-def _cost(first: str, other: str) -> str:
-    """Nothing where one of them, such as the baseline, is no network that counts."""
-    one, two = (adacolvit.cell(method, "gflops", adacolvit.test_sets()[0]).values for method in (first, other))
+def _against_claim(low: float | None, high: float | None) -> str:
+    """What an interval says of a claim that its number is above zero."""
+    if low is None or high is None or pd.isna(low) or low <= 0 <= high:
+        return "undecided"
+    return "as the claim says" if low > 0 else "against the claim"
+
+
+def _cost_ratio(first: str, other: str, over_draws: bool = False) -> float | None:
+    """None where one of them, such as the baseline, is no network that counts."""
+    dataset = adacolvit.test_sets()[0]
+    one, two = (adacolvit.cell(method, "gflops", dataset, over_draws=over_draws).values for method in (first, other))
     if not (isinstance(one, pd.Series) and isinstance(two, pd.Series)):
-        return ""
-    return f", at {one.mean() / two.mean():.2f} of its multiply-adds"
+        return None
+    return float(one.mean() / two.mean())
+
+
+def _cost(first: str, other: str, over_draws: bool = False) -> str:
+    ratio = _cost_ratio(first, other, over_draws)
+    return "" if ratio is None else f", at {ratio:.2f} of its multiply-adds"
+
+
+def _printed(exhibit: str, methods: Sequence[str], metric: str) -> "pd.Series[float]":
+    """By our name of the data set and method; of a method that the exhibit lacks, Table 2's."""
+    own, general = (tables.published(adacolvit.PAPER, name) for name in (exhibit, "table2"))
+    table = pd.concat([own, general[~general["method"].isin(own["method"])]])
+    table = table[(table["metric"] == metric) & table["method"].isin(methods)]
+    return table.assign(dataset=table["dataset"].map(adacolvit.PRINTED_ON)).set_index(["dataset", "method"])["value"]
+
+
+def _printed_ratio(exhibit: str, first: str, other: str) -> float | None:
+    cost = _printed(exhibit, (first, other), "gflops").groupby("method").first()
+    return float(cost[first] / cost[other]) if {first, other} <= set(cost.index) else None
 
 
 def _print(exhibit: str, first: str, other: str) -> str:
-    printed = tables.published(adacolvit.PAPER, exhibit)
-    psnr = printed[printed["metric"] == "psnr@10"].set_index(["dataset", "method"])["value"]
-    cost = printed[printed["metric"] == "gflops"].groupby("method")["value"].first()
-    told = [f"{psnr[d, first] - psnr[d, other]:+.2f} dB on {d}" for d in dict.fromkeys(d for d, m in psnr.index if m == other)]
-    return f"The paper: {'; '.join(told)}, at {cost[first] / cost[other]:.2f}." if told else "The paper prints no such row."
+    psnr, ratio = _printed(exhibit, (first, other), "psnr@10"), _printed_ratio(exhibit, first, other)
+    shared = [d for d in psnr.index.unique("dataset") if {(d, first), (d, other)} <= set(psnr.index)]
+    told = [f"{psnr[d, first] - psnr[d, other]:+.2f} dB on {d}" for d in shared]
+    return f"The paper: {'; '.join(told)}, at {ratio:.2f}." if told else "The paper prints no such row."
 
 
 def rises(table: pd.DataFrame) -> str:
@@ -79,38 +140,48 @@ def rises(table: pd.DataFrame) -> str:
 
 
 def latencies(table: pd.DataFrame) -> str:
-    """Time and multiply-adds of AdaColViT over iColoriT-T's; from `adacolvit.latencies`."""
+    """Speed-up and multiply-adds of AdaColViT over iColoriT-T, and what asking for decisions adds; from `adacolvit.latencies`."""
     rows: dict[str, Any] = {str(row["method"]): row for row in table.to_dict("records")}
     lines = []
     dense = rows["iColoriT-T"]
     for method in (m for m in rows if m.startswith("AdaColViT")):
-        ours, theirs = (
-            (rows[method][f"ms{s}"] / dense[f"ms{s}"], rows[method][f"gflops{s}"] / dense[f"gflops{s}"]) for s in ("", "_published")
-        )
+        ours, theirs = ((rows[method][f"speedup{s}"], rows[method][f"gflops{s}"] / dense[f"gflops{s}"]) for s in ("", "_published"))
+        slow = " Less than a twentieth of the time is saved." if ours[0] < 1 / 0.95 else ""
         lines.append(
-            f"{method} takes {ours[0]:.2f} of iColoriT-T's time for {ours[1]:.2f} of its multiply-adds; "
-            f"the paper {theirs[0]:.2f} for {theirs[1]:.2f}."
+            f"{method} is {ours[0]:.2f} times as fast as iColoriT-T at {ours[1]:.2f} of its multiply-adds; "
+            f"the paper {theirs[0]:.2f} times at {theirs[1]:.2f}.{slow}"
         )
+    if lines:
+        lines.append(f"Asked for its decisions, not told them, AdaColViT-T takes {adacolvit.asking():.2f} of that time.")
     return _listed(lines)
 
 
 def larger(table: pd.DataFrame) -> str:
-    """Where the larger network gains; from `adacolvit.disagreement`."""
-    parts = [
-        f"{row['difference']:+.2f} ab units {_interval(row['low'], row['high'])} on {row['part']}"
-        for row in table.dropna(subset=["difference"]).to_dict("records")
-    ]
-    return f"The larger network's error is smaller by {' and '.join(parts)}." if parts else NOTHING
+    """Where the larger network gains, and whether more on objects; from `adacolvit.disagreement`."""
+    rows = {str(row["part"]): row for row in table.dropna(subset=["difference"]).to_dict("records")}
+    if not rows:
+        return NOTHING
+    told = {p: f"{row['difference']:+.2f} ab units {_interval(row['low'], row['high'])}" for p, row in rows.items()}
+    more = rows[adacolvit.MORE]
+    return (
+        f"The larger network's error is smaller by {told['background']} on background and {told['objects']} on objects. "
+        f"Objects minus background: {told[adacolvit.MORE]}. That is {_against_claim(more['low'], more['high'])}."
+    )
 
 
 def frontier(table: pd.DataFrame) -> str:
-    """Methods that no other beats in both cost and PSNR; from `adacolvit.tradeoff`."""
+    """Networks that are better than every cheaper one, by more than a small difference; from `adacolvit.tradeoff`."""
     lines = []
-    measured = table[table["measure"] == adacolvit.axis_of("psnr")].dropna(subset=["value"])
-    for hints, part in measured.groupby("hints", sort=False):
-        rows = part.to_dict("records")
-        best = [r["method"] for r in rows if not any(o["gflops"] <= r["gflops"] and o["value"] > r["value"] for o in rows)]
-        lines.append(f"{hints}: no method gives more for less than {', '.join(best)}.")
+    measured = table[table["method"] != adacolvit.BASELINE].dropna(subset=["value"])
+    for (measure, hints), part in measured.groupby(["measure", "hints"], sort=False):
+        name = str(measure).split()[0]
+        gain = -part["value"] if name == "LPIPS" else part["value"]
+        edge: list[Record] = []
+        for row in part.assign(gain=gain).sort_values(["gflops", "gain"], ascending=[True, False]).to_dict("records"):
+            if not edge or row["gain"] - edge[-1]["gain"] >= SAME[name]:
+                edge.append(row)
+        told = ", ".join(str(row["method"]) for row in edge)
+        lines.append(f"{measure}, {hints}, from the cheapest on, each better by {SAME[name]} or more than all before: {told}.")
     return _listed(lines)
 
 
@@ -122,7 +193,7 @@ def quality(table: pd.DataFrame, methods: Sequence[str], hints: Sequence[int]) -
 
 
 def selection(table: pd.DataFrame) -> str:
-    """What is learned against random selection of the nearest cost; from `sweep.selection`."""
+    """What is learned against random selection, and both against one alone, at equal cost; from `sweep.selection`."""
     paired, lines = table.dropna(subset=["difference"]), []
     for name, part in paired.groupby("selection", sort=False):
         above, below = int((part["low"] > 0).sum()), int((part["high"] < 0).sum())
@@ -131,14 +202,14 @@ def selection(table: pd.DataFrame) -> str:
             f"{name}: between {low:.3f} and {high:.3f} GMAC above random at {above} of {len(part)} points and below at {below}; "
             f"differences {part['difference'].min():+.2f} to {part['difference'].max():+.2f} dB."
         )
-    both = table[table["selection"] == "patches and layers"].to_dict("records")
-    for name, part in paired[paired["selection"] != "patches and layers"].groupby("selection", sort=False):
-        pairs = [(one, other) for one in both for other in part.to_dict("records")]
-        one, other = min(pairs, key=lambda pair: abs(pair[0]["gflops"] - pair[1]["gflops"]))
-        lines.append(
-            f"Both against {name} alone where costs are nearest, {one['gflops']:.3f} and {other['gflops']:.3f} GMAC: "
-            f"{one['psnr'] - other['psnr']:+.2f} dB."
-        )
+    for name, part in table.dropna(subset=["both_difference"]).groupby("selection", sort=False):
+        off = (part["both_gflops"] - part["gflops"]).abs()
+        for row in part[off == off.min()].to_dict("records"):
+            cost = f"{row['gflops']:.4f} GMAC"
+            if off.min() > 0:
+                cost = f"{row['both_gflops']:.4f} and {cost}, where costs are nearest"
+            gap = f"{row['both_difference']:+.2f} dB {_interval(row['both_low'], row['both_high'])}"
+            lines.append(f"Both against {name} alone at {cost}: {gap}.")
     return _listed(lines)
 
 
@@ -146,35 +217,81 @@ def computation(table: pd.DataFrame) -> str:
     """Which pictures take more; from `adacolvit.follows`."""
     names = {"true_cf_signed": "colourfulness", "objects": "number of objects"}
     rows = table.to_dict("records") if len(table) else []
-    told = [f"{row['rank correlation']:+.2f} with {names[row['with']]} on {row['n']} {row['pictures']}" for row in rows]
-    return f"Rank correlation of multiply-adds: {'; '.join(told)}. The paper sees both rise." if told else NOTHING
+    told = [
+        f"Rank correlation of multiply-adds with {names[row['with']]} on {row['n']} {row['pictures']}: "
+        f"{row['rank correlation']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], {_against_claim(row['low'], row['high'])}."
+        for row in rows
+    ]
+    return _listed(told)
 
 
 def kept(table: pd.DataFrame) -> str:
-    """Patches kept inside and outside of objects; from `adacolvit.adaptivity`."""
-    run = adacolvit.run_of("AdaColViT-T").split("/")[1]
-    rows = table[table["run"] == run].to_dict("records") if "share_objects" in table else []
+    """Patches kept inside and outside of objects, and whether more inside; from `adacolvit.adaptivity`."""
+    run = adacolvit.run_of("AdaColViT-T")
+    rows = table[table["run"] == run.split("/")[1]].to_dict("records") if "share_objects" in table else []
     told = []
     for row in rows:
         for what, name in (("share", "the branches that run keep"), ("kept", "block 3's feed-forward keeps")):
             inside, outside = (row.get(f"{what}_{place}") for place in ("objects", "background"))
-            if not pd.isna(inside):
-                told.append(f"On {row['pictures']} {name} {inside:.3f} of the patches of objects and {outside:.3f} of the others.")
+            if inside is None or outside is None or pd.isna(inside):
+                continue
+            if max(inside, outside) < 1e-6 or min(inside, outside) > 1 - 1e-6:
+                every = "every patch" if inside > 0.5 else "no patch"
+                told.append(f"On {row['pictures']} {name} {every} of all pictures: its row shows no choice.")
+                continue
+            low, high = _inside_more(run, what, str(row["pictures"]))
+            told.append(
+                f"On {row['pictures']} {name} {inside:.3f} of the patches of objects and {outside:.3f} of the others, "
+                f"{inside - outside:+.3f} {_interval(low, high, decimals=3)}. That is {_against_claim(low, high)}."
+            )
+    return _listed(told)
+
+
+def _inside_more(run: str, what: str, dataset: str) -> tuple[float | None, float | None]:
+    names = [f"{what}_{place}" for place in ("objects", "background")]
+    found = tables.difference(*(tables.tested(run, n, dataset=dataset, protocol="10", labels={"measure": n}) for n in names))
+    assert found is not None
+    return found.low, found.high
+
+
+def shades(names: Sequence[str], hints: Sequence[int]) -> str:
+    """From what to what a patch's share of branches goes in sample pictures, between which Figure 8 shades.
+
+    Args:
+        names: `<dataset>/<image>`, from `adacolvit.samples`.
+        hints: Numbers of hints shown.
+    """
+    run, told = adacolvit.run_of("AdaColViT-T"), []
+    for count in hints:
+        planes = [plane for n in names if (plane := tables.sample(run, f"{n}.{count}.share")) is not None]
+        if planes:
+            least, most = min(p.min() for p in planes) / 255, max(p.max() for p in planes) / 255
+            narrow, broad = (f(int(p.max()) - int(p.min()) for p in planes) / 255 for f in (min, max))
+            given = "1 hint" if count == 1 else f"{count} hints"
+            told.append(
+                f"With {given} the shares shaded go from {least:.2f} to {most:.2f}; most minus least within a picture is "
+                f"{narrow:.2f} to {broad:.2f}."
+            )
     return _listed(told)
 
 
 def constancy(table: pd.DataFrame) -> str:
-    """How far AdaColViT's learned shares lie from their targets and how they vary; from `adacolvit.adaptivity`."""
-    table = table[table["run"].str.startswith("adacolvit") & (table["run"] != adacolvit.SELECTIONS[adacolvit.RANDOM])]
-    lines = []
-    for kinds, name in (("Patches", "patch_ratio"), ("Layers", "layer_ratio")):
-        aimed = table.dropna(subset=[f"{name}_target"])
-        off = (aimed[name] - aimed[f"{name}_target"].astype(float)).abs()
-        spread = aimed[f"{name}_std"]
-        lines.append(
-            f"{kinds}, where they are learned: at most {off.max():.3f} from their targets; standard deviations over pictures "
-            f"{spread.min():.3f} to {spread.max():.3f}."
-        )
+    """How far learned shares lie from their targets and how they vary, 20 pictures and more; from `adacolvit.adaptivity`."""
+    table = table[(table["n"] >= tables.INTERVAL_MINIMUM) & (table["run"] != adacolvit.SELECTIONS[adacolvit.RANDOM])]
+    lines, constant = [], []
+    for row in table.to_dict("records"):
+        told = []
+        for kinds, name in (("patches", "patch_ratio"), ("layers", "layer_ratio")):
+            share, spread, target = (row[f"{name}{end}"] for end in ("", "_std", "_target"))
+            if pd.isna(target):
+                continue
+            told.append(f"{kinds} {share:.3f}, {share - target:+.3f} off the target, standard deviation {spread:.3f}")
+            if spread < CONSTANT:
+                constant.append(f"{kinds} of {row['run']}")
+        if told:
+            lines.append(f"{row['run']} on {row['pictures']}: {'; '.join(told)}.")
+    if lines:
+        lines.append(f"Standard deviations below {CONSTANT}, as good as constant: {', '.join(dict.fromkeys(constant)) or 'none'}.")
     return _listed(lines)
 
 
