@@ -5,6 +5,7 @@ run, and quoted as medians and ratios: they carry over to another machine better
 """
 
 import json
+import operator
 import os
 import platform
 import resource
@@ -49,9 +50,9 @@ def interleaved(jobs: Mapping[str, Callable[[], object]], *, repeats: int) -> di
     return seconds
 
 
-def machine(threads: int) -> str:
+def machine(threads: int, numbers: str = "float32") -> str:
     """Processor, threads and number format, for tables."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, float32"
+    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads, {numbers}"
 
 
 class Subject(NamedTuple):
@@ -65,6 +66,8 @@ class Subject(NamedTuple):
     note: str = ""
     pictures: int = 1
     """That the job colours, one after the other."""
+    numbers: str = "float32"
+    """Their format."""
 
 
 @torch.no_grad()
@@ -108,7 +111,7 @@ def networks(paper: str) -> pd.DataFrame:
                 "fastest_ms": round(min(times), 2),
                 "slowest_ms": round(max(times), 2),
                 "of_matrix_product": round(subject.multiply_adds / statistics.median(times) * 1000 / rate, 3),
-                "machine": machine(threads),
+                "machine": machine(threads, subject.numbers),
                 "repeats": chosen.repeats,
                 "note": subject.note,
             }
@@ -132,7 +135,8 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     if prepared is None and hasattr(model, "infer"):
         x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
         cost = float(model.multiply_adds(model.infer(x).decisions, size))
-        return {name: Subject(cfg.data.size, parameters, cost, lambda: model.infer(x), "decisions of untrained weights")}
+        told = "decisions of untrained weights; plain torch layers, not laid out for inference"
+        return {name: Subject(cfg.data.size, parameters, cost, lambda: model.infer(x), told)}
     if prepared is None:
         return {name: Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: task(batch))}
     x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
@@ -151,9 +155,8 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
         fast = prepared(dtype=dtype)
         label = name if dtype == torch.float32 else f"{name}, bfloat16"
         told = "decisions drawn, not learned; asking for them is counted, not timed"
-        told += "" if dtype == torch.float32 else "; in bfloat16"
         job = lambda fast=fast: [fast(x, decisions=decisions) for decisions in drawn]  # noqa: E731
-        found[label] = Subject(cfg.data.size, parameters, cost, job, told, pictures=DRAWS)
+        found[label] = Subject(cfg.data.size, parameters, cost, job, told, pictures=DRAWS, numbers=str(dtype).split(".")[1])
     return found
 
 
@@ -275,7 +278,23 @@ def adaptive(measured: pd.DataFrame) -> pd.DataFrame:
             value = times[f"adacolvit/{one}"] / times[f"adacolvit/{other}"]
             rows.append((f"latency of {one} over {other}", round(value, 2), "ratio", promise, "one thread, 224x224, same rounds"))
     rows += [_asking(), *([_masked_step()] if config.efficiency().everything else []), _bfloat16()]
-    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+    return _promises(rows)
+
+
+def _promises(rows: list[tuple[str, float, str, str, str]]) -> pd.DataFrame:
+    """A table that says of every promise, such as "<= 0.85", whether its value keeps it; nothing where there is no promise."""
+    table = pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+    kept = [_kept(value, promise) for value, promise in zip(table["value"], table["promise"], strict=True)]
+    table.insert(4, "kept", kept)
+    return table
+
+
+def _kept(value: float, promise: str) -> str:
+    if not promise:
+        return ""
+    sign, limit, *_ = promise.split()
+    compare = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}[sign]
+    return "yes" if compare(value, float(limit)) else "no"
 
 
 @torch.no_grad()
@@ -362,7 +381,7 @@ def foundation() -> pd.DataFrame:
     rows += [_preparation(chosen.repeats), _scenes()]
     if chosen.everything:  # a dozen processes
         rows += _startup(chosen.repeats)
-    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+    return _promises(rows)
 
 
 def _lab(repeats: int, threads: int) -> tuple[str, float, str, str, str]:
@@ -457,7 +476,7 @@ def pipeline() -> pd.DataFrame:
     rows = [("dvc repro without changes", round(time.perf_counter() - start, 1), "s", "< 5", state)]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append(("this benchmark", round(own, 2), "GiB", "< 4", "peak"))
-    return pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
+    return _promises(rows)
 
 
 def main() -> None:

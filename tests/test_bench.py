@@ -40,6 +40,17 @@ def test_multiply_adds_are_those_of_the_form_that_is_timed(name: str, gmac: floa
         assert subject.job() is not None
 
 
+@pytest.mark.parametrize("name", ["dynamicvit", "adavit", "avit"])
+def test_networks_that_are_timed_as_they_train_say_so(name: str) -> None:
+    assert "plain torch layers, not laid out for inference" in subjects(name)[f"adacolvit/{name}"].note
+
+
+def test_the_number_format_is_that_of_the_row() -> None:
+    told = {name: subject.numbers for name, subject in subjects("adacolvit_t").items()}
+    assert told == {"adacolvit/adacolvit_t": "float32", "adacolvit/adacolvit_t, bfloat16": "bfloat16"}
+    assert bench.machine(1, "bfloat16").endswith("bfloat16")
+
+
 def test_the_plain_reference_stands_beside_the_dense_network() -> None:
     told = subjects("icolorit_t")
     assert set(told) == {"adacolvit/icolorit_t", "adacolvit/icolorit_t, reference"}
@@ -71,7 +82,26 @@ def test_promises_are_ratios_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) 
     table = bench.adaptive(times).set_index("what")
     ratios = table["value"][table["details"].str.contains("same rounds")]
     assert ratios.tolist() == [0.5, 0.25, 0.5, 0.2]
-    assert table.filter(like="asked", axis=0)["value"].iloc[0] > 0.5
+    assert table["kept"][table["details"].str.contains("same rounds")].tolist() == ["yes", "yes", "yes", "yes"]
+    asked = table.filter(like="asked", axis=0).iloc[0]
+    assert asked["value"] > 0.5
+    assert asked["kept"] == "", "nothing is promised"
+
+
+@pytest.mark.parametrize(
+    ("value", "promise", "kept"),
+    [
+        (0.62, "<= 0.62", "yes"),
+        (0.64, "<= 0.62", "no"),
+        (5.0, "< 5 for kernel and imports", "no"),
+        (4.9, "< 5", "yes"),
+        (0.79, ">= 0.8", "no"),
+        (1.0, ">= 1", "yes"),
+        (9.0, "", ""),
+    ],
+)
+def test_a_promise_is_kept_or_not(value: float, promise: str, kept: str) -> None:
+    assert bench._promises([("a", value, "s", promise, "")])["kept"].tolist() == [kept]
 
 
 def test_a_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
