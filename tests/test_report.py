@@ -210,9 +210,9 @@ def test_figures_have_stable_bytes(project: Path) -> None:
 
 
 def test_absent_results_read_as_empty(project: Path) -> None:
-    absent.write("evaluate", "user_guided/res_unet", "no reason")
+    absent.write("evaluate", "user_guided/res_unet", "no reason", out="artifacts/results")
     assert tables.results("user_guided/res_unet").empty
-    absent.write("train", "user_guided/res_unet", "no reason")
+    absent.write("train", "user_guided/res_unet", "no reason", out="artifacts/runs/user_guided/res_unet")
     assert tables.history("user_guided/res_unet").empty
     assert json.loads(paths.report_metrics("user_guided/res_unet").read_text()) == {"status": "not run in this profile"}
 
