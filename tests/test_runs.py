@@ -67,6 +67,18 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, epoch: i
 # What a training leaves
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_in_a_terminal_and_quiet_lines_elsewhere(prepared: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    trainer = runs.Trainer
+    monkeypatch.setattr(runs, "Trainer", lambda **options: seen.append(trainer(**options)) or seen[0])
+    train(quick(MAIN))
+    bars = seen[0].progress_bar_callback
+    assert (bars is not None and bars.is_enabled) is terminal
+    assert any(isinstance(callback, Lines) for callback in seen[0].callbacks) is not terminal
+
+
 def test_history_has_a_row_per_epoch(trained: SimpleNamespace) -> None:
     history = trained.history
     assert history["epoch"].tolist() == [0, 1, 2, 3]
