@@ -30,7 +30,7 @@ from skimage.color import rgb2lab
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorexp import color, config, evaluation, nb, paths, runs
+from colorexp import color, config, evaluation, nb, paths, runs, sweep
 from colorexp.data import images, prepare, scenes, sources
 from colorexp.reference import ReferenceIColoriT
 from colorexp.tasks import point
@@ -356,13 +356,7 @@ def _step(cfg: config.Run) -> Callable[[], object]:
 def _bfloat16() -> tuple[str, float, str, str, str]:
     """What bfloat16 costs in quality: the trained network of this profile on scenes, in both formats."""
     cfg, task = runs.load(paths.run(ADAPTIVE))
-    cfg = replace(
-        cfg,
-        data=replace(cfg.data, evaluate_on=["scenes"]),
-        hinting=replace(cfg.hinting, protocols=["10"]),
-        hardware=replace(cfg.hardware, accelerator="cpu"),
-        evaluation=replace(cfg.evaluation, metrics=["psnr"], samples=0, repeats=1),
-    )
+    cfg = replace(sweep.only_psnr(cfg, "scenes"), hardware=replace(cfg.hardware, accelerator="cpu"))
     model: Any = task.model
     forms = {dtype: model.prepared((cfg.data.size, cfg.data.size), dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
     psnr = {}
@@ -461,7 +455,8 @@ def trainings() -> pd.DataFrame:
     """What the profile's trainings took: pictures per second, seconds, and peak memory in GiB beside the most that is promised."""
     rows = []
     for name in config.runs():
-        card = json.loads(paths.timings(f"train/{name}").read_text())
+        file = paths.timings(f"train/{name}")
+        card = json.loads(file.read_text()) if file.is_file() else {}  # a run may be newer than the last `dvc repro`
         if "train_seconds" in card:
             took = {key: round(card[key], 2) for key in ("images_per_second", "train_seconds", "peak_memory_gib")}
             rows.append({"run": name, **took, "promise": "< 4 GiB"})

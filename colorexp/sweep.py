@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from colorexp import config, evaluation, paths, runs
+from colorexp.config import Run
 from colorexp.models.vit import AdaColViT
 from colorexp.report import adacolvit, tables
 from colorexp.report.tables import Cell
@@ -69,18 +70,22 @@ def _points(name: str, run: str, dataset: str) -> Iterator[Point]:
         yield _point(name, f"{'share' if random else 'threshold'} {value:g}", value == own, _evaluated(run, changed, dataset))
 
 
-def _evaluated(run: str, options: dict[str, float], dataset: str) -> pd.DataFrame:
-    cfg, task = runs.load(paths.run(run), options=options)
-    torch.set_num_threads(1)  # so small a network on so few pictures waits for a second one longer than that works
-    assert isinstance(task, PointColorizer)
-    assert isinstance(task.model, AdaColViT)
-    cfg = replace(
+def only_psnr(cfg: Run, dataset: str) -> Run:
+    """A run whose evaluation is PSNR at 10 hints on one dataset and nothing else."""
+    return replace(
         cfg,
         data=replace(cfg.data, evaluate_on=[dataset]),
         hinting=replace(cfg.hinting, protocols=[HINTS]),
         evaluation=replace(cfg.evaluation, metrics=["psnr"], samples=0, repeats=1),
     )
-    return evaluation.evaluate(cfg, task).rows
+
+
+def _evaluated(run: str, options: dict[str, float], dataset: str) -> pd.DataFrame:
+    cfg, task = runs.load(paths.run(run), options=options)
+    torch.set_num_threads(1)  # so small a network on so few pictures waits for a second one longer than that works
+    assert isinstance(task, PointColorizer)
+    assert isinstance(task.model, AdaColViT)
+    return evaluation.evaluate(only_psnr(cfg, dataset), task).rows
 
 
 def _point(name: str, setting: str, as_trained: bool, rows: pd.DataFrame) -> Point:

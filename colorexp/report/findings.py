@@ -87,10 +87,8 @@ def _interval(low: float | None, high: float | None, *, decimals: int = 2) -> st
 
 
 def _against_claim(low: float | None, high: float | None) -> str:
-    """What an interval says of a claim that its number is above zero."""
-    if low is None or high is None or pd.isna(low) or low <= 0 <= high:
-        return "undecided"
-    return "as the claim says" if low > 0 else "against the claim"
+    """`tables.verdict` as part of a sentence."""
+    return {"holds": "as the claim says", "does not hold": "against the claim"}.get(tables.verdict(low, high), "undecided")
 
 
 def _cost_ratio(first: str, other: str, over_draws: bool = False) -> float | None:

@@ -139,14 +139,19 @@ def tested(
     cfg = config.load(run)
     if cfg.absence:
         return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
-    rows = pd.concat([results(name) for name in repetitions(run)])
-    chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
+    chosen = _counted(run, dataset, protocol)
     if metric not in chosen or chosen.empty:
         missing = metric if dataset in cfg.data.evaluate_on else f"{dataset}, which this profile lacks"
         return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
     seeds = chosen["seed"].nunique()
     return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
+
+
+def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False) -> pd.DataFrame:
+    """The rows of a run and its repetitions that means are taken over."""
+    rows = pd.concat([results(name, every_draw=every_draw) for name in repetitions(run)])
+    return rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
 
 
 def trained(run: str, metric: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
@@ -174,8 +179,7 @@ def over_draws(
     cell = tested(run, metric, dataset=dataset, protocol=protocol, labels=labels, published=published)
     if not isinstance(cell.values, pd.Series):
         return cell
-    rows = pd.concat([results(name, every_draw=True) for name in repetitions(run)])
-    chosen = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
+    chosen = _counted(run, dataset, protocol, every_draw=True)
     means = chosen.groupby("repeat")[metric].mean()
     return cell._replace(
         values=chosen.groupby("image")[metric].mean(), std=round(float(means.std()), 9) if len(means) > 1 else None
@@ -269,14 +273,15 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
         value = {"difference": _rounded(found.mean if found else None), "low": _rounded(low), "high": _rounded(high), "n": n}
         notes = [f"{cell.labels['run'].split('/')[1]}: {cell.note}" for cell in (one, other) if cell.note and found]
         note = "; ".join(dict.fromkeys(notes)) or one.note or other.note
-        about = {"verdict": _verdict(low, high), "dataset": f"{dataset} (test)", "profile": profile, "note": note}
+        about = {"verdict": verdict(low, high), "dataset": f"{dataset} (test)", "profile": profile, "note": note}
         rows.append(
             {"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about}
         )
     return pd.DataFrame(rows).astype({**dict.fromkeys(("difference", "low", "high"), "float64"), "n": "Int64"})
 
 
-def _verdict(low: float | None, high: float | None) -> str:
+def verdict(low: float | None, high: float | None) -> str:
+    """What an interval says of the claim that its number is above zero; nothing where there is no interval."""
     if low is None or high is None:
         return ""
     return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
