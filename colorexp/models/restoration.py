@@ -15,6 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from colorexp.nn.linear import Linear
 from colorexp.nn.padding import pad_to_multiple
 from colorexp.nn.windows import WindowStage
 
@@ -98,7 +99,7 @@ class SwinIR(nn.Module):
 class _ResidualGroup(nn.Module):
     def __init__(self, *, width: int, depth: int, heads: int, window: int, hidden: int) -> None:
         super().__init__()
-        feedforward = [nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)) for _ in range(depth)]
+        feedforward = [nn.Sequential(Linear(width, hidden), nn.GELU(), Linear(hidden, width)) for _ in range(depth)]
         self.layers = WindowStage(width=width, feedforward=feedforward, heads=heads, window=window)
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
@@ -201,9 +202,9 @@ class Uformer(nn.Module):
 class _LocalFeedForward(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.widen = nn.Sequential(nn.Linear(width, hidden), nn.GELU())
+        self.widen = nn.Sequential(Linear(width, hidden), nn.GELU())
         self.local = nn.Sequential(nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden), nn.GELU())
-        self.narrow = nn.Linear(hidden, width)
+        self.narrow = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.narrow(_channels_last(self.local(_channels_first(self.widen(x)))))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorexp.nn.linear import Linear, linear
 from colorexp.nn.positions import relative_bias
 
 NORM_EPS = 1e-6
@@ -46,13 +47,13 @@ class Attention(nn.Module):
         if heads < 1 or width % heads:
             raise ValueError(f"heads must divide the width {width}, got {heads}")
         self.heads, self.side = heads, side
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = Linear(width, 3 * width, bias=False)
         self.q_bias = nn.Parameter(torch.zeros(width))
         self.v_bias = nn.Parameter(torch.zeros(width))
         self.table = nn.Parameter(torch.zeros((2 * side - 1) ** 2, heads)) if side else None
         if self.table is not None:
             nn.init.trunc_normal_(self.table, std=0.02)
-        self.proj = nn.Linear(width, width)
+        self.proj = Linear(width, width)
 
     def projection_bias(self) -> Tensor:
         """The bias of `qkv`, zero for the keys. Shape (3C,)."""
@@ -60,7 +61,7 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor) -> Tensor:
         """Queries, keys and values, before any scaling. Shape (B, N, C) to (3, B, heads, N, C / heads)."""
-        qkv = F.linear(x, self.qkv.weight, self.projection_bias())
+        qkv = linear(x, self.qkv.weight, self.projection_bias(), training=self.training)
         return qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
 
     def bias(self, grid: tuple[int, int]) -> Tensor | None:
@@ -92,8 +93,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (..., C) to the same."""

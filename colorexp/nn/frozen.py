@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorexp.nn.attention import attend
+from colorexp.nn.linear import onednn_at_hand
 from colorexp.nn.padding import pad_to_multiple
 from colorexp.nn.patches import ColourHead, PatchEmbedding, Size, mirrored, unpatch
 
@@ -14,12 +15,6 @@ Activation = Literal["none", "gelu", "tanh"]
 
 USUAL_ROWS = 197
 """For how many rows oneDNN is asked to lay weights out: the tokens of a picture of 224 pixels; others are right as well."""
-
-
-def onednn_at_hand() -> bool:
-    """Whether torch can be asked for oneDNN's linear layer by name."""
-    names = ("_linear_pointwise", "_reorder_linear_weight")
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
 class FrozenLinear:

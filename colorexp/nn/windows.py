@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from colorexp.nn.linear import Linear
+
 
 def partition(x: Tensor, window: int) -> Tensor:
     """Cut a map into windows, row by row, and each window into tokens, row by row.
@@ -124,8 +126,8 @@ class WindowAttention(nn.Module):
         if window < 1:
             raise ValueError(f"window must be at least 1, got {window}")
         self.heads, self.window = heads, window
-        self.qkv = nn.Linear(width, 3 * width)
-        self.project = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.project = Linear(width, width)
         self.bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.bias, std=0.02)
         # as wide as the tokens it joins, which a norm brought to unit variance
