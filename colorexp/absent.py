@@ -68,7 +68,7 @@ def _empty_results(name: str) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"dataset": pa.string(), "split": pa.string(), "image": pa.string(), "protocol": pa.string()}
+    columns = dict.fromkeys(("dataset", "split", "image", "protocol", "way"), pa.string())
     schema = pa.schema([*columns.items(), ("seed", pa.int64()), ("repeat", pa.int64()), ("near_gray", pa.bool_())])
     paths.results(name).parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_batches([], schema), paths.results(name))  # empty_table() would import pandas

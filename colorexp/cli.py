@@ -112,7 +112,7 @@ def evaluate(run: RunName) -> None:
     from colorexp import evaluation
     from colorexp import runs as machinery
 
-    results = evaluation.evaluate(*machinery.load(paths.run(run), with_statistics=True))
+    results = evaluation.evaluate(*machinery.load(paths.run(run), evaluating=True))
     evaluation.save(run, results)
     typer.echo(json.dumps(evaluation.summarise(results.rows), indent=1, sort_keys=True))
 

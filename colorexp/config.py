@@ -203,7 +203,7 @@ def load(name: str, *, profile: str | None = None) -> Run:
     _check_start(run, params, where)
     _check_sizes(run, where)
     if run.present:
-        _check_hint_files(run.hinting, where)
+        _check_hint_files(run, where)
         if run.evaluation.weights and not (paths.root() / run.evaluation.weights).is_dir():
             raise ValueError(f"{where}.weights = {run.evaluation.weights!r}: there is no such folder")
     return run
@@ -340,17 +340,23 @@ def use_profile(profile: str) -> None:
 
 
 def from_dict(values: Mapping[str, Any]) -> Run:
-    """The Run that `Run.as_dict` described, for example out of run.json."""
-    built = {group: _validate(kind, dict(values[group]), f"run.json: {group}") for group, kind in GROUPS.items()}
+    """The Run that `Run.as_dict` or `Run.training` described; what is left out has its defaults.
+
+    Raises:
+        ValueError: If a key is unknown, missing, of the wrong type or out of range.
+    """
+    built = {group: _validate(kind, dict(values.get(group, {})), f"run.json: {group}") for group, kind in GROUPS.items()}
     run: Run = _validate(Run, {**values, **built}, "run.json")
     return run
 
 
 def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
     """Every dataset exists, and the profile holds it where it runs the run."""
-    data, known = run.data, list(params["datasets"])
+    data, asked, known = run.data, run.evaluation, list(params["datasets"])
+    if not asked.evaluate_on:
+        raise ValueError(f"{where} lacks evaluate_on")
     named = [("train_on", name) for name in data.train_on] + [("validate_on", data.validate_on)]
-    named += [("evaluate_on", name) for name in data.evaluate_on] + [("hint_files", name) for name in run.hinting.hint_files]
+    named += [("evaluate_on", name) for name in asked.evaluate_on] + [("hint_files", name) for name in asked.hint_files]
     for key, name in named:
         if name not in known:
             raise ValueError(f"{where}.{key} names the dataset {name!r}{_suggest(name, known)}; datasets are: {', '.join(known)}")
@@ -380,10 +386,10 @@ def _check_start(run: Run, params: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}.init = {run.init!r} is not made in the profile {run.profile}")
 
 
-def _check_hint_files(hinting: Hinting, where: str) -> None:
+def _check_hint_files(run: Run, where: str) -> None:
     """An evaluation comes after hours of training."""
-    needed = [folder_name(amount, hinting.hint_patch) for amount in hinting.protocols if Amount.parse(amount).high > 0]
-    for dataset, folder in hinting.hint_files.items():
+    needed = [folder_name(amount, run.hinting.hint_patch) for amount in run.evaluation.protocols if Amount.parse(amount).high > 0]
+    for dataset, folder in run.evaluation.hint_files.items():
         for name in ("", *needed):
             if not (paths.root() / folder / name).is_dir():
                 raise ValueError(f"{where}.hint_files.{dataset} = {folder!r}: there is no folder {Path(folder) / name}")
@@ -395,9 +401,9 @@ def _check_sizes(run: Run, where: str) -> None:
         raise ValueError(f"{where}.hint_patch = {run.hinting.hint_patch}: pictures of {side} pixels hold no such hint")
     if run.fitting.batch % run.fitting.accumulate:
         raise ValueError(f"{where}.batch = {run.fitting.batch} cannot be cut into {run.fitting.accumulate} parts (accumulate)")
-    first = run.hinting.protocols[0]
-    if run.evaluation.repeats > 1 and (run.hinting.hint_files or Amount.parse(first).high == 0):
-        why = "hint_files hold one draw" if run.hinting.hint_files else f"the first protocol {first!r} draws nothing"
+    first = run.evaluation.protocols[0]
+    if run.evaluation.repeats > 1 and (run.evaluation.hint_files or Amount.parse(first).high == 0):
+        why = "hint_files hold one draw" if run.evaluation.hint_files else f"the first protocol {first!r} draws nothing"
         raise ValueError(f"{where}.repeats = {run.evaluation.repeats}: {why}, so it must be 1")
 
 

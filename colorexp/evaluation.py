@@ -21,8 +21,9 @@ from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch, Prediction
 
 OFFICIAL = "artifacts/results"
-KEYS = ("dataset", "split", "image", "protocol", "seed", "repeat", "near_gray")
-"""Columns that say what a row is; all others are measures. `seed` is the training's, `repeat` the draw of hints."""
+KEYS = ("dataset", "split", "image", "protocol", "way", "seed", "repeat", "near_gray")
+"""Columns that say what a row is; all others are measures. `seed` is the training's, `repeat` the draw of hints, `way` how the task
+coloured the picture, empty where it did as usual."""
 
 SHOWN = "shown_"
 """Prefix of those of a prediction's extras that are kept as pictures: (B, H, W) uint8."""
@@ -47,7 +48,8 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     """Measure a trained task on the test split of every dataset of the run, under every hint protocol.
 
     Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
-    Under the first protocol there are `repeats` draws; features and samples are those of the first.
+    Under the first protocol there are `repeats` draws; features and samples are those of the first. Further `ways` of the task see
+    the same pictures and hints as its usual one.
 
     Raises:
         ValueError: If a dataset has no test picture.
@@ -60,31 +62,40 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     rows: list[pd.DataFrame] = []
     features: dict[str, list[Tensor]] = {}
     samples: dict[str, np.ndarray] = {}
-    for dataset in cfg.data.evaluate_on:
+    for dataset in cfg.evaluation.evaluate_on:
         for protocol, repeat in _draws(cfg):
             for batch, near_gray in _batches(cfg, dataset, protocol, repeat, device):
-                prediction = task.predict(batch)
-                rgb, truth = _picture(batch["L"], prediction.ab), _picture(batch["L"], batch["ab"])
-                values = {name: measure(batch, prediction, rgb, truth) for name, measure in measures.items()}
-                values |= task.scores(batch, prediction)
-                rows.append(_rows(cfg, dataset, protocol, repeat, batch, near_gray, values))
-                if repeat:
-                    continue
-                pictures = {protocol: rgb} | ({"truth": truth} if protocol == cfg.hinting.protocols[0] else {})
-                for column, picture in pictures.items() if extractor else ():
+                truth = _picture(batch["L"], batch["ab"])
+                shown = {"truth": truth} if protocol == cfg.evaluation.protocols[0] else {}
+                for way in ("", *cfg.evaluation.ways):
+                    prediction = task.ways()[way](batch)
+                    rgb = _picture(batch["L"], prediction.ab)
+                    values = {name: measure(batch, prediction, rgb, truth) for name, measure in measures.items()}
+                    values |= task.scores(batch, prediction)
+                    named = {"dataset": dataset, "protocol": protocol, "way": way, "seed": cfg.seed, "repeat": repeat}
+                    rows.append(_rows(named, batch, near_gray, values))
+                    if repeat:
+                        continue
+                    shown[label(protocol, way)] = rgb
+                    _keep_samples(samples, cfg.evaluation.samples, dataset, label(protocol, way), batch, prediction, rgb, truth)
+                for column, picture in shown.items() if extractor and not repeat else ():
                     extracted = cast(Callable[[Tensor], tuple[Tensor, Tensor]], extractor)(picture)
                     for kind, part in zip(("features", "logits"), extracted, strict=True):
                         features.setdefault(f"{dataset}/{column}/{kind}", []).append(part.cpu())
-                _keep_samples(samples, cfg.evaluation.samples, dataset, protocol, batch, prediction, rgb, truth)
     stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
     frame = pd.concat(rows, ignore_index=True)
-    frame = frame.sort_values(["dataset", "protocol", "repeat", "image"], ignore_index=True)
+    frame = frame.sort_values(["dataset", "protocol", "way", "repeat", "image"], ignore_index=True)
     return Results(frame, stacked, samples)
+
+
+def label(protocol: str, way: str = "") -> str:
+    """What features and sample pictures of a protocol and way go by."""
+    return f"{protocol}.{way}" if way else protocol
 
 
 def _draws(cfg: Run) -> list[tuple[str, int]]:
     """Protocols and the numbers of their draws."""
-    first, *others = cfg.hinting.protocols
+    first, *others = cfg.evaluation.protocols
     return [(first, repeat) for repeat in range(cfg.evaluation.repeats)] + [(protocol, 0) for protocol in others]
 
 
@@ -114,9 +125,9 @@ def _batches(cfg: Run, dataset: str, protocol: str, repeat: int, device: torch.d
 def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, dataset: str, protocol: str, cfg: Run) -> Tensor:
     hinting = cfg.hinting
     amount = hints.Amount.parse(protocol)
-    if dataset not in hinting.hint_files or amount.high == 0:
+    if dataset not in cfg.evaluation.hint_files or amount.high == 0:
         return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
-    folder = paths.root() / hinting.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
+    folder = paths.root() / cfg.evaluation.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
     return hints.read(folder / f"{identity}.txt", size=size, patch=hinting.hint_patch, layout=hinting.hint_layout).corners
 
 
@@ -126,8 +137,8 @@ def write_hints(cfg: Run, folder: Path) -> int:
     Other programs can then be measured under the same hints; `hint_files` reads such folders.
     """
     written = 0
-    for dataset in cfg.data.evaluate_on:
-        for protocol in cfg.hinting.protocols:
+    for dataset in cfg.evaluation.evaluate_on:
+        for protocol in cfg.evaluation.protocols:
             pictures, sampler = _pictures(cfg, dataset, protocol)
             for draw in (draw for batch in sampler.batches for draw in batch):
                 name, corners = pictures.corners(draw)
@@ -140,11 +151,9 @@ def _picture(L: Tensor, ab: Tensor) -> Tensor:
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, ab], 1)))
 
 
-def _rows(
-    cfg: Run, dataset: str, protocol: str, repeat: int, batch: Batch, near_gray: list[bool], values: dict[str, Tensor]
-) -> pd.DataFrame:
-    frame = pd.DataFrame({"image": [name.removeprefix(f"{dataset}/") for name in batch["id"]]})
-    frame = frame.assign(dataset=dataset, split="test", protocol=protocol, seed=cfg.seed, repeat=repeat, near_gray=near_gray)
+def _rows(named: dict[str, Any], batch: Batch, near_gray: list[bool], values: dict[str, Tensor]) -> pd.DataFrame:
+    frame = pd.DataFrame({"image": [name.partition("/")[2] for name in batch["id"]]})
+    frame = frame.assign(split="test", near_gray=near_gray, **named)
     return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
 
 
@@ -267,9 +276,9 @@ def headline(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Means per dataset and protocol over the pictures that are not near gray, first draw of hints, rounded to six digits."""
+    """Means per dataset and protocol over pictures that are not near gray: usual way, first draw of hints, six digits."""
     measures = rows.columns.difference(list(KEYS))
-    rows = rows[rows["repeat"] == 0]
+    rows = rows[(rows["repeat"] == 0) & (rows["way"] == "")]
     counted = rows[~rows["near_gray"]] if not rows["near_gray"].all() else rows
     result: dict[str, dict[str, dict[str, float]]] = {}
     for (dataset, protocol), group in counted.groupby(["dataset", "protocol"]):

@@ -123,6 +123,10 @@ def build_task(cfg: Run, *, steps_per_epoch: int = 1, statistics: Statistics | N
         except ValueError as error:
             raise ValueError(f"{_where(cfg)}: {error}") from error
     _check_monitor(cfg, task)
+    for way in cfg.evaluation.ways:
+        if way not in task.ways():
+            offered = ", ".join(name for name in task.ways() if name) or "none"
+            raise ValueError(f"{_where(cfg)}.ways names {way!r}; beside its usual one this task offers: {offered}")
     return task
 
 
@@ -310,7 +314,7 @@ def _fit(experiment: Experiment) -> pd.DataFrame:
 
 def _key(cfg: Run) -> str:
     """Names the scratch folder: same key, same result."""
-    values = {"config": cfg.as_dict(), "data": _data_hashes(cfg), "code": code_hash(cfg)}
+    values = {"config": cfg.training(), "data": _data_hashes(cfg), "code": code_hash(cfg)}
     return provenance.config_hash(values)
 
 
@@ -382,11 +386,11 @@ def _write_outputs(experiment: Experiment, history: pd.DataFrame, best: dict[str
     paths.write_atomically(out / HISTORY, history.to_csv(index=False).encode())
     card = {
         "status": "trained",
-        "config": cfg.as_dict(),
+        "config": cfg.training(),
         "best": best,
         "parameters": sum(p.numel() for p in experiment.task.model.parameters()),
         "provenance": {
-            "config": provenance.config_hash(cfg.as_dict()),
+            "config": provenance.config_hash(cfg.training()),
             "data": _data_hashes(cfg),
             "code": code_hash(cfg),
         },
@@ -412,12 +416,13 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / HISTORY)
 
 
-def load(folder: Path, *, with_statistics: bool = False, options: Mapping[str, Any] | None = None) -> tuple[Run, Colorizer]:
-    """Rebuild a trained run from its folder alone, in eval mode.
+def load(folder: Path, *, evaluating: bool = False, options: Mapping[str, Any] | None = None) -> tuple[Run, Colorizer]:
+    """Rebuild a trained run in eval mode, from its folder alone unless it is to be evaluated.
 
     Args:
         folder: Holds run.json and model.safetensors.
-        with_statistics: Also read the colours of its training pictures, which its loss needs and colorizing does not.
+        evaluating: Also read what params.yaml asks to measure, and the colours of its training pictures, which its loss needs and
+            colorizing does not.
         options: Constructor arguments of model and task instead of those it was trained with, such as another threshold.
 
     Raises:
@@ -426,8 +431,10 @@ def load(folder: Path, *, with_statistics: bool = False, options: Mapping[str, A
     """
     cfg = config.from_dict(_card(folder)["config"])
     cfg = replace(cfg, options={**cfg.options, **(options or {})})
+    if evaluating:
+        cfg = replace(cfg, evaluation=config.load(cfg.name, profile=cfg.profile).evaluation)
     torch.set_num_threads(cfg.hardware.threads)
-    task = build_task(cfg, statistics=training_statistics(cfg.data) if with_statistics else None)
+    task = build_task(cfg, statistics=training_statistics(cfg.data) if evaluating else None)
     weights.load_strictly(task.model, weights.read(folder / WEIGHTS), what=paths.shown(folder / WEIGHTS))
     return cfg, task.eval()
 

@@ -39,7 +39,7 @@ def _distinct(names: list[str]) -> list[str]:
 
 
 HintAmount = Annotated[str, AfterValidator(_amount)]
-Distinct = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+Distinct = Annotated[list[str], AfterValidator(_distinct)]
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
@@ -92,7 +92,6 @@ class Data:
     train_on: Annotated[dict[str, Positive], Field(min_length=1)]
     """Datasets, and how often each of their pictures is seen per epoch (photographs: crops)."""
     validate_on: str
-    evaluate_on: Distinct
     size: Positive
     train_size: Positive | None = None
     """Side of training pictures where it differs from `size` (smaller crops train faster)."""
@@ -112,10 +111,6 @@ class Hinting:
     """Amount in training: `0.5%`, `10` or `0-128`; see `amount.Amount`."""
     hint_patch: Positive = 2
     hint_layout: Literal["free", "cells"] = "cells"
-    protocols: Annotated[list[HintAmount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
-    """Amounts in evaluation; each is a row of the results."""
-    hint_files: dict[str, str] = field(default_factory=dict)
-    """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used in evaluation instead of seeded draws."""
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
@@ -159,8 +154,16 @@ class Hardware:
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
 class Evaluation:
-    """What is measured on test pictures."""
+    """What is measured on test pictures. A trained run keeps none of it: evaluations ask params.yaml."""
 
+    evaluate_on: Distinct = field(default_factory=list)
+    """Datasets."""
+    protocols: Annotated[list[HintAmount], Field(min_length=1), AfterValidator(_distinct)] = field(default_factory=lambda: ["0"])
+    """Amounts of hints; each is a row of the results."""
+    hint_files: dict[str, str] = field(default_factory=dict)
+    """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used instead of seeded draws."""
+    ways: Distinct = field(default_factory=list)
+    """Further ways of the task to colour pictures, beside its usual one."""
     metrics: list[Metric] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
     features: Literal["fid_tf", "fid_tv"] | None = None
     """Inception whose features are kept for set metrics."""
@@ -231,8 +234,12 @@ class Run:
         return f"not run in this profile: {self.name} belongs to {', '.join(self.profiles)}, the profile is {self.profile}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for run.json, loggers and hashes."""
+        """Plain values, for loggers and hashes."""
         return asdict(self)
+
+    def training(self) -> dict[str, Any]:
+        """Plain values without those of the evaluation: what a trained run depends on, and its run.json."""
+        return {key: value for key, value in self.as_dict().items() if key != "evaluation"}
 
     def _repr_html_(self) -> str:
         """As a table, for notebooks."""

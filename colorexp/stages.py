@@ -56,7 +56,7 @@ def reads() -> dict[str, dict[str, Any]]:
                 found[f"{name}/{dataset.name}"] = absence or _present(name, executed(name), asdict(dataset))
         elif name in PER_RUN:
             for run in map(config.load, config.runs()):
-                values = run.as_dict() if name == "train" else {}  # an evaluation follows the run.json of the training
+                values = run.training() if name == "train" else asdict(run.evaluation)  # the rest follows run.json
                 found[f"{name}/{run.name}"] = _absent(run.absence) or _present(name, executed(name, run.name), values)
         else:
             found[name] = _present(name, executed(name), parameters(name))

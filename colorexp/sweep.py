@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from colorexp import config, evaluation, paths, runs
-from colorexp.config import Run
+from colorexp.config import Evaluation, Run
 from colorexp.models.vit import AdaColViT
 from colorexp.report import adacolvit, tables
 from colorexp.report.tables import Cell
@@ -74,9 +74,7 @@ def only_psnr(cfg: Run, dataset: str) -> Run:
     """A run whose evaluation is PSNR at 10 hints on one dataset and nothing else."""
     return replace(
         cfg,
-        data=replace(cfg.data, evaluate_on=[dataset]),
-        hinting=replace(cfg.hinting, protocols=[HINTS]),
-        evaluation=replace(cfg.evaluation, metrics=["psnr"], samples=0, repeats=1),
+        evaluation=Evaluation(evaluate_on=[dataset], protocols=[HINTS], metrics=["psnr"], samples=0),
     )
 
 

@@ -131,13 +131,13 @@ def test_train_trains(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("train", MAIN, "--out", "mine")
     assert result.exit_code == 0
     assert "epoch 1/1" in result.output
-    assert runs.load(prepared / "mine")[0] == cfg
+    assert runs.load(prepared / "mine")[0].training() == cfg.training()
 
 
 def test_evaluate_prints_the_means_that_it_saves(here: Path) -> None:
     result = call("evaluate", MAIN)
     assert result.exit_code == 0
-    cfg, task = runs.load(paths.run(MAIN), with_statistics=True)
+    cfg, task = runs.load(paths.run(MAIN), evaluating=True)
     assert json.loads(result.stdout) == evaluation.summarise(evaluation.evaluate(cfg, task).rows)
     assert paths.results(MAIN).is_file()
 
@@ -170,8 +170,8 @@ def test_hints_writes_files_that_an_evaluation_reads(here: Path, tmp_path: Path)
     assert result.exit_code == 0
     assert f"{len(list((tmp_path / 'hints').rglob('*.txt')))} files written" in result.output
     cfg = config.load(MAIN)
-    pairs = {d: str(tmp_path / "hints" / d) for d in cfg.data.evaluate_on}
-    task = runs.load(paths.run(MAIN), with_statistics=True)[1]
+    pairs = {d: str(tmp_path / "hints" / d) for d in cfg.evaluation.evaluate_on}
+    task = runs.load(paths.run(MAIN), evaluating=True)[1]
     drawn, read = (evaluation.evaluate(c, task).rows for c in (cfg, change(cfg, hint_files=pairs)))
     assert drawn.equals(read)
 

@@ -235,7 +235,7 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         ("{scenes: 1}", "{}", r"runs\.paper\.first\.train_on = \{\}: .*at least 1 item"),
         ("validate_on: scenes", "validate_on: cats", r"first\.validate_on names the dataset 'cats'; datasets are: scenes, photos"),
         ("evaluate_on: [scenes]", "evaluate_on: [scenes, dogs]", r"runs\.paper\.first\.evaluate_on names the dataset 'dogs'"),
-        ("evaluate_on: [scenes]", "evaluate_on: []", r"first\.evaluate_on = \[\]: .*at least 1 item"),
+        ("evaluate_on: [scenes]", "evaluate_on: []", r"first lacks evaluate_on"),
         ("evaluate_on: [scenes]", "evaluate_on: [scenes, scenes]", r"first\.evaluate_on = .*'scenes' stands there twice"),
         ("    batch: 8\n", "    batch: 8\n    hint_files: {senes: x}\n", r"first\.hint_files names the dataset 'senes'.*'scenes'"),
         (
@@ -317,7 +317,7 @@ def test_missing_hint_files_are_named_before_anything_is_trained(write: Write, t
         with pytest.raises(ValueError, match=rf"runs\.paper\.first\.hint_files\.scenes = 'hints': there is no folder {folder}$"):
             config.load("paper/first")
         (tmp_path / folder).mkdir()
-    assert config.load("paper/first").hinting.hint_files == {"scenes": "hints"}
+    assert config.load("paper/first").evaluation.hint_files == {"scenes": "hints"}
     write(("batch: 8", "batch: 8\n    hint_files: {scenes: elsewhere}"))
     assert not config.load("paper/first", profile="smoke").present
 
@@ -466,7 +466,7 @@ def test_the_main_runs_have_the_papers_values(project: Path) -> None:
         assert (fitting.optimizer, fitting.schedule) == ("adam", "constant")
         assert (run.data.size, run.data.train_view, run.data.near_gray_filter) == (256, "squash", "joint")
         assert (run.hinting.hints, run.hinting.hint_patch, run.hinting.hint_layout) == ("0.5%", 3, "free")
-        assert run.hinting.protocols[0] == "0.5%"
+        assert run.evaluation.protocols[0] == "0.5%"
         wanted = {"bins": 32, "hint_encoding": "ab", "hint_scale": 1.0, "class_weight_power": 1.0, "last": 3}
         assert {key: run.options[key] for key in wanted} == wanted
         assert run.options.get("downsample", "max") == "max"
@@ -477,7 +477,7 @@ def test_the_published_test_sets_are_those_of_the_tables(project: Path) -> None:
     """AdaColViT, section 4.1: ImageNet ctest10k, CUB-200-2011 and Oxford-102; the pictures trained on are not measured."""
     expected = {"ctest10k": 10_000, "cub": 5_794, "flowers": 1_000}
     for name in config.runs("adacolvit"):
-        assert config.load(name, profile="paper").data.evaluate_on == list(expected)
+        assert config.load(name, profile="paper").evaluation.evaluate_on == list(expected)
     for name, count in expected.items():
         held = config.dataset(name, profile="paper")
         assert (held.source, held.profiles, held.expect) == ("folder", ["paper"], {"test": count})

@@ -31,7 +31,7 @@ def trained(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with chdir(folder), environment(WANDB_MODE="disabled"):
         experiment = runs.build(quick(MAIN, **SETTING))
         runs.train(experiment)
-        cfg, task = runs.load(experiment.out, with_statistics=True)
+        cfg, task = experiment.cfg, runs.load(experiment.out, evaluating=True)[1]
         yield SimpleNamespace(project=folder, cfg=cfg, task=task, results=evaluation.evaluate(cfg, task))
 
 
@@ -66,7 +66,7 @@ def test_there_is_a_row_per_picture_and_protocol(trained: SimpleNamespace) -> No
     rows = trained.results.rows
     assert not rows.duplicated(["dataset", "image", "protocol"]).any()
     pictures = {name: {record.id for record in Shards(paths.prepared(name), "test")} for name in ("scenes", "photos")}
-    for protocol in trained.cfg.hinting.protocols:
+    for protocol in trained.cfg.evaluation.protocols:
         for name, expected in pictures.items():
             assert set(rows[(rows.dataset == name) & (rows.protocol == protocol)].image) == expected
     assert len(rows) == 2 * sum(len(ids) for ids in pictures.values())
@@ -88,7 +88,7 @@ def test_measures_are_those_of_the_saved_picture(trained: SimpleNamespace) -> No
     rows, samples = trained.results.rows, trained.results.samples
     for name in [label.removesuffix(".truth") for label in samples if label.endswith(".truth")]:
         dataset, image = name.split("/")
-        for protocol in trained.cfg.hinting.protocols:
+        for protocol in trained.cfg.evaluation.protocols:
             row = rows[(rows.dataset == dataset) & (rows.image == image) & (rows.protocol == protocol)].iloc[0]
             rgb, truth = (torch.tensor(samples[f"{name}.{kind}"]).permute(2, 0, 1)[None] for kind in (protocol, "truth"))
             assert row.psnr == pytest.approx(float(metrics.psnr(rgb, truth)), rel=1e-5)
@@ -149,6 +149,29 @@ def test_a_protocol_says_how_many_hints_there_are(trained: SimpleNamespace, monk
     seen = seen_hints(change(trained.cfg, protocols=["0", "5"], hint_layout="cells"), trained, monkeypatch)
     assert {int(mask.sum()) for key, mask in seen.items() if key.endswith("#0")} == {0}
     assert {int(mask.sum()) for key, mask in seen.items() if key.endswith("#1")} == {5 * trained.cfg.hinting.hint_patch**2}
+
+
+def test_rows_of_further_ways_stand_beside_those_of_the_usual_one(
+    trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = trained.task.predict
+    gray = {"": usual, "gray": lambda batch: Prediction(torch.zeros_like(batch["ab"]), usual(batch).extras)}
+    monkeypatch.setattr(trained.task, "ways", lambda: gray)
+    found = evaluation.evaluate(change(trained.cfg, ways=["gray"], protocols=["0"]), trained.task)
+    assert found.rows.groupby("way")["chroma"].max()["gray"] == 0
+    rows = found.rows[found.rows["way"] == ""].reset_index(drop=True)
+    before = trained.results.rows
+    pd.testing.assert_frame_equal(rows, before[before["protocol"] == "0"].reset_index(drop=True))
+    names = [name for name in found.samples if name.endswith(".0.gray")]
+    assert names
+    for name in names:
+        assert np.ptp(found.samples[name].astype(int), axis=2).max() <= 1
+        assert name.removesuffix(".gray") in found.samples
+
+
+def test_an_unknown_way_is_named_before_training(trained: SimpleNamespace) -> None:
+    with pytest.raises(ValueError, match=r"runs\.user_guided\.res_unet\.ways names 'sideways'; .* offers: none"):
+        runs.build_task(change(trained.cfg, ways=["sideways"]))
 
 
 def test_repeats_are_further_draws_of_the_first_protocol(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +264,7 @@ def test_samples_are_the_first_pictures_with_input_and_truth(trained: SimpleName
     shown = {label.removesuffix(".truth") for label in samples if label.endswith(".truth")}
     assert shown <= names
     assert sorted(name.split("/")[0] for name in shown) == ["photos"] * 2 + ["scenes"] * 2
-    columns = [f"{p}{kind}" for p in trained.cfg.hinting.protocols for kind in ("", ".input")] + ["truth"]
+    columns = [f"{p}{kind}" for p in trained.cfg.evaluation.protocols for kind in ("", ".input")] + ["truth"]
     assert set(samples) == {f"{name}.{column}" for name in shown for column in columns}
     assert {picture.dtype for picture in samples.values()} == {np.dtype(np.uint8)}
 
@@ -277,7 +300,7 @@ class Inception(torch.nn.Module):
 def test_features_are_kept_per_protocol_and_once_for_the_truth(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backbones.INCEPTIONS, "fid_tf", lambda folder=None: SimpleNamespace(network=Inception()))
     results = evaluation.evaluate(change(trained.cfg, features="fid_tf", samples=4), trained.task)
-    columns = [*trained.cfg.hinting.protocols, "truth"]
+    columns = [*trained.cfg.evaluation.protocols, "truth"]
     assert set(results.features) == {f"{d}/{c}/{k}" for d in ("scenes", "photos") for c in columns for k in ("features", "logits")}
     assert {len(values) for values in results.features.values()} == {4}
     shown = [results.samples[f"scenes/test-0000{i}.truth"] for i in range(4)]
@@ -325,6 +348,7 @@ def test_results_by_hand_leave_the_reports_alone(prepared: Path, trained: Simple
 
 def table(**columns: list[Any]) -> pd.DataFrame:
     usual = {"dataset": ["d"] * 4, "split": ["test"] * 4, "image": list("abcd"), "seed": [0] * 4, "repeat": [0] * 4}
+    usual |= {"way": [""] * 4}
     return pd.DataFrame({**usual, "protocol": ["0", "0", "10", "10"], "near_gray": [False] * 4, **columns})
 
 
@@ -341,6 +365,11 @@ def test_where_all_pictures_are_near_gray_they_count() -> None:
 
 def test_means_are_those_of_the_first_draw_of_hints() -> None:
     rows = table(psnr=[10.0, 20.0, 30.0, 50.0], repeat=[0, 1, 0, 1])
+    assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 10.0}, "10": {"psnr": 30.0}}}
+
+
+def test_means_are_those_of_the_usual_way() -> None:
+    rows = table(psnr=[10.0, 20.0, 30.0, 50.0], way=["", "other", "", "other"])
     assert evaluation.summarise(rows) == {"d": {"0": {"psnr": 10.0}, "10": {"psnr": 30.0}}}
 
 

@@ -20,7 +20,7 @@ def write(run: str, psnr: float, cost: float, *, spread: float = 0.5, **measures
         names = PICTURES[: 40 if dataset == "scenes" else 4]
         values = psnr + 0.1 * repeat + rng.normal(0, spread, len(names))
         frame = pd.DataFrame({"image": names, "psnr": values, "multiply_adds_m": cost, **measures})
-        frames.append(frame.assign(dataset=dataset, split="test", protocol="10", seed=0, repeat=repeat, near_gray=False))
+        frames.append(frame.assign(dataset=dataset, split="test", protocol="10", way="", seed=0, repeat=repeat, near_gray=False))
     paths.results(f"adacolvit/{run}").parent.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_parquet(paths.results(f"adacolvit/{run}"))
 

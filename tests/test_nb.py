@@ -237,7 +237,7 @@ def test_an_absent_runs_outputs_can_be_read_like_any_others(project: Path) -> No
     history, rows = pd.read_csv(paths.run(name) / "history.csv"), pd.read_parquet(paths.results(name))
     assert len(history) == len(rows) == 0
     assert {"epoch", "step"} <= set(history.columns)
-    assert {"dataset", "split", "image", "protocol", "seed", "repeat", "near_gray"} == set(rows.columns)
+    assert {"dataset", "split", "image", "protocol", "way", "seed", "repeat", "near_gray"} == set(rows.columns)
     assert list(np.load(paths.features(name))) == []
     assert json.loads(paths.report_metrics(name).read_text()) == {"status": absent.NOT_RUN}
 

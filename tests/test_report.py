@@ -20,7 +20,7 @@ PICTURES = [f"test-{i:05d}" for i in range(30)]
 
 def write_results(run: str, accuracy: np.ndarray, *, near_gray: int = 0, dataset: str = "scenes") -> None:
     rows = pd.DataFrame({"image": PICTURES[: len(accuracy)], "accuracy": accuracy})
-    rows = rows.assign(dataset=dataset, split="test", protocol="0.5%", seed=0, repeat=0)
+    rows = rows.assign(dataset=dataset, split="test", protocol="0.5%", way="", seed=0, repeat=0)
     rows = rows.assign(near_gray=[i < near_gray for i in range(len(rows))])
     paths.results(run).parent.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(paths.results(run))

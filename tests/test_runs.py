@@ -97,7 +97,8 @@ def test_training_learns(trained: SimpleNamespace) -> None:
 def test_the_card_says_what_was_trained_on_what(trained: SimpleNamespace) -> None:
     card = json.loads((trained.out / "run.json").read_text())
     assert card["status"] == "trained"
-    assert config.from_dict(card["config"]) == trained.cfg
+    assert config.from_dict(card["config"]).training() == trained.cfg.training()
+    assert "evaluation" not in card["config"]
     assert set(card["provenance"]["data"]) == {"scenes", "photos"}
     assert card["parameters"] == sum(p.numel() for p in runs.build_task(trained.cfg).model.parameters())
 
@@ -121,7 +122,7 @@ def test_a_run_is_rebuilt_from_its_folder_alone(trained: SimpleNamespace, tmp_pa
     for name in ("run.json", "model.safetensors"):
         (copy / name).write_bytes((trained.out / name).read_bytes())
     cfg, task = runs.load(copy)
-    assert cfg == trained.cfg
+    assert cfg.training() == trained.cfg.training()
     assert not task.training
     assert torch.equal(task.predict(make_batch()).ab, runs.load(trained.out)[1].predict(make_batch()).ab)
     state = weights.read(copy / "model.safetensors")
@@ -129,7 +130,7 @@ def test_a_run_is_rebuilt_from_its_folder_alone(trained: SimpleNamespace, tmp_pa
 
 
 def test_loaded_statistics_are_those_the_loss_was_trained_with(trained: SimpleNamespace) -> None:
-    task = runs.load(trained.out, with_statistics=True)[1]
+    task = runs.load(trained.out, evaluating=True)[1]
     assert torch.equal(task.weights, runs.build(trained.cfg, out="unused").task.weights)
     assert torch.equal(runs.load(trained.out)[1].weights, torch.ones_like(task.weights))
 
@@ -140,7 +141,7 @@ def test_the_kept_epoch_is_the_best_by_what_is_monitored(prepared: Path, monitor
     history, best = runs.read_history(out), json.loads((out / "run.json").read_text())["best"]
     epoch = int(history[monitor].idxmin() if mode == "min" else history[monitor].idxmax())
     assert best == {"epoch": epoch, "value": pytest.approx(history[monitor][epoch])}
-    task = runs.load(out, with_statistics=True)[1]
+    task = runs.load(out, evaluating=True)[1]
     experiment = runs.build(quick(MAIN))
     raw = next(iter(experiment.data.val_dataloader()))  # all four validation pictures
     batch = experiment.data.on_after_batch_transfer(raw, 0)
@@ -178,7 +179,7 @@ def test_a_baseline_without_parameters_is_written_at_once(prepared: Path) -> Non
     assert len(runs.read_history(out)) == 0
     cfg, task = runs.load(out)
     assert cfg.name == "user_guided/spread"
-    rows = evaluation.evaluate(cfg, task).rows
+    rows = evaluation.evaluate(quick(cfg.name), task).rows
     assert len(rows) == 8  # four scenes under two protocols
 
 

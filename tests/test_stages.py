@@ -85,13 +85,24 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
         ("profile: cpu\n", "profile: cpu  # two cores\n", set()),
         ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency"}),
         ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 2}", {"train/adacolvit/icolorit_t_d6", *ADACOLVIT}),
+        ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 3, samples: 2}", {"evaluate/adacolvit/icolorit_t_d6", *ADACOLVIT}),
         ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
         ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
         ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),
         ("efficiency: {repeats: 5}", "efficiency: {repeats: 3}", {"efficiency"}),
         ("user_guided: {exhibit_run: paper}", "user_guided: {exhibit_run: released}", {"user_guided", "efficiency"}),
     ],
-    ids=["remark", "one run", "one run in the profile", "absent run", "overridden", "dataset", "efficiency", "exhibit"],
+    ids=[
+        "remark",
+        "one run",
+        "one run in the profile",
+        "one evaluation",
+        "absent run",
+        "overridden",
+        "dataset",
+        "efficiency",
+        "exhibit",
+    ],
 )
 def test_a_value_concerns_what_reads_it(
     old: str, new: str, changed: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,7 +21,7 @@ def swept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
         name = f"adacolvit/{run}"
         experiment = runs.build(quick(name, protocols=["10"]), out=paths.run(name))
         runs.train(experiment)
-        evaluation.save(name, evaluation.evaluate(*runs.load(experiment.out)))
+        evaluation.save(name, evaluation.evaluate(experiment.cfg, runs.load(experiment.out)[1]))
     return sweep.selection()
 
 

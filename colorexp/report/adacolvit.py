@@ -55,7 +55,7 @@ def known(methods: Iterable[str]) -> list[str]:
 
 def test_sets() -> list[str]:
     """Datasets on which the dense network is evaluated in this profile."""
-    return list(config.load(f"{PAPER}/icolorit_t").data.evaluate_on)
+    return list(config.load(f"{PAPER}/icolorit_t").evaluation.evaluate_on)
 
 
 def cell(
@@ -106,7 +106,7 @@ def by_hints(metric: str) -> pd.DataFrame:
     for method in known(METHODS):
         cfg = config.load(run_of(method))
         for dataset in test_sets() if cfg.present else ():
-            for protocol in sorted(cfg.hinting.protocols, key=int):
+            for protocol in sorted(cfg.evaluation.protocols, key=int):
                 labels = {"method": method, "pictures": dataset, "hints": protocol}
                 cells.append(tables.tested(cfg.name, metric, dataset=dataset, protocol=protocol, labels=labels))
     table = tables.comparison(cells)

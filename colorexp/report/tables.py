@@ -22,11 +22,12 @@ NOT_MEASURED = "not measured"
 # Results of runs
 
 
-def results(run: str, *, every_draw: bool = False) -> pd.DataFrame:
+def results(run: str, *, every_draw: bool = False, way: str = "") -> pd.DataFrame:
     """The per-image rows of `<paper>/<run>`; none where the profile leaves the run out.
 
     Args:
         run: The run.
+        way: How the task coloured pictures, see `evaluation.KEYS`.
         every_draw: Whether all draws of hints are meant, not the first alone.
 
     Raises:
@@ -36,6 +37,7 @@ def results(run: str, *, every_draw: bool = False) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{run} has not been evaluated (no {path.name}); run `dvc repro`")
     rows = pd.read_parquet(path)
+    rows = rows[rows["way"] == way].reset_index(drop=True)
     return rows if every_draw else rows[rows["repeat"] == 0].reset_index(drop=True)
 
 
@@ -141,7 +143,7 @@ def tested(
         return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
     chosen = _counted(run, dataset, protocol)
     if metric not in chosen or chosen.empty:
-        missing = metric if dataset in cfg.data.evaluate_on else f"{dataset}, which this profile lacks"
+        missing = metric if dataset in cfg.evaluation.evaluate_on else f"{dataset}, which this profile lacks"
         return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
     seeds = chosen["seed"].nunique()

@@ -1,6 +1,7 @@
 """What every task shares: optimisation, steps, running means, and a stop that names the pictures when a loss is no number."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -65,6 +66,10 @@ class Colorizer(LightningModule):
     @abstractmethod
     def predict(self, batch: Batch) -> Prediction:
         """Colours for a batch, physical ab."""
+
+    def ways(self) -> dict[str, Callable[[Batch], Prediction]]:
+        """How a batch can be coloured, by name: the usual way is `predict` and has none."""
+        return {"": self.predict}
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """Per-image measures of this task alone, each (B,)."""

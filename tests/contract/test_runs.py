@@ -120,6 +120,7 @@ EXEMPT = {
     "repeats": "test_evaluation.py: rows of further draws stand beside those of the first",
     "eval_batch": "a picture's result does not depend on its neighbours, see below",
     "weights": "a path",
+    "ways": "test_evaluation.py: rows of further ways stand beside those of the usual one",
 }
 EXEMPT_OPTIONS = {
     ("user_guided/res_unet_regression", "bins"): "a regressor has none",
@@ -137,7 +138,7 @@ def laboratory(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         prepare(replace(config.dataset("scenes"), seed=1, train=1, test=1), out=paths.prepared("folder"))
         cfg = quick(MAIN)
         evaluation.write_hints(change(cfg, protocols=["12"]), folder / "drawn")
-        for protocol in cfg.hinting.protocols:
+        for protocol in cfg.evaluation.protocols:
             there = folder / "hint_files" / hints.folder_name(protocol, cfg.hinting.hint_patch)
             there.parent.mkdir(exist_ok=True)
             there.symlink_to(folder / "drawn" / "scenes" / hints.folder_name("12", cfg.hinting.hint_patch))
@@ -150,7 +151,7 @@ def fingerprint(cfg: Run, known: dict[str, str] | None = None) -> str:
     if known is None or key not in known:
         experiment = runs.build(change(cfg, profiles=[cfg.profile]), out="out")
         history = runs.train(experiment)
-        rows = evaluation.evaluate(*runs.load(experiment.out, with_statistics=True)).rows
+        rows = evaluation.evaluate(cfg, runs.load(experiment.out, evaluating=True)[1]).rows
         numbers = rows.drop(columns=[*evaluation.KEYS]).T.to_numpy().tolist()
         found = json.dumps([history.to_numpy().tolist(), numbers], default=float)
         found = json.dumps(json.loads(found, parse_float=lambda text: f"{float(text):.5g}"))
