@@ -3,12 +3,14 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from colorexp import weights
+from colorexp import color, weights
+from colorexp.models.disco import Disco
+from colorexp.models.spixnet import SPixNet
 from colorexp.models.unet import ResUNet, SimpleUNet, TransUNet
 from colorexp.models.vit import IColoriT
 
@@ -19,6 +21,8 @@ class _Family(NamedTuple):
     """Patterns applied in turn to every released name."""
     constants: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda _: {}
     """Released tensors that our module computes instead of storing: they must hold these values."""
+    finish: Callable[[Any], nn.Module] = nn.Module.eval
+    """What is done to the loaded module."""
 
 
 _UNET = ((r"^out\.conv1", "head_a"), (r"^out\.conv2", "head_b"), (r"^botNeck", "bottleneck"))
@@ -73,6 +77,59 @@ def _relative_indices(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return indices
 
 
+_RELEASED_CELL = 16
+"""No weight of SPixNet tells for which cells it was trained; the released ones are for 16 pixels."""
+
+_SPIXNET = (
+    (r"\bnet\.conv(\d)a", r"encoder.\1.0"),
+    (r"\bnet\.conv(\d)b", r"encoder.\1.1"),
+    (r"\bnet\.deconv(\d)", r"decoder.\1.up"),
+    (r"\bnet\.conv(\d)_1", r"decoder.\1.merge"),
+    (r"\bnet\.pred_mask0", "head"),
+)
+_DISCO = (
+    *_SPIXNET,
+    (r"^segnet", "superpixels"),
+    (r"^repnet\.conv(\d+)_\d", r"backbone.block\1"),
+    (r"^repnet\.conv(\d+)up", r"backbone.up\1"),
+    (r"^repnet\.conv3short8\.0", "backbone.skip8"),
+    (r"^enhanceNet\.inConv\.inConv", "refiner.entry"),
+    (r"^enhanceNet\.inConv\.conv\.0", "refiner.entry.2"),
+    (r"^enhanceNet\.inConv\.conv\.2", "refiner.entry.4"),
+    (r"^enhanceNet\.(down\d)\.conv", r"refiner.\1"),
+    (r"^enhanceNet\.(residual\.\d)\.conv", r"refiner.\1.body"),
+    (r"^enhanceNet\.(up\d)\.conv1", r"refiner.\1.reduce.0"),
+    (r"^enhanceNet\.(up\d)\.combine", r"refiner.\1.combine.0"),
+    (r"^enhanceNet\.(up\d)\.conv2", r"refiner.\1.body"),
+    (r"^enhanceNet\.outConv", "refiner.exit"),
+    (r"^wildpath", "modeler"),
+    (r"^hintpath", "generator"),
+    (r"^mid_word_prj", "modeler.head"),
+    (r"^trg_word_prj", "generator.head"),
+    (r"^trg_word_emb", "embed"),
+    (r"weight_orig$", "parametrizations.weight.original"),
+    (r"weight_([uv])$", r"parametrizations.weight.0._\1"),
+)
+
+
+def _disco(state: Mapping[str, Tensor]) -> Disco:
+    bins, features = state["mid_word_prj.weight"].shape
+    if bins != color.GAMUT_BINS:
+        raise ValueError(f"DISCO's colours are {color.GAMUT_BINS} bins, this checkpoint has {bins}")
+    return Disco(
+        width=len(state["repnet.conv1_2.0.bias"]),
+        token_width=features,
+        heads=_RELEASED_HEADS,
+        layers=1 + max(int(name.split(".")[2]) for name in state if name.startswith("wildpath.layers.")),
+        feedforward=len(state["wildpath.layers.0.linear1.bias"]),
+        cell=_RELEASED_CELL,
+        superpixel_width=len(state["segnet.net.conv0a.0.weight"]),
+    )
+
+
+_RELEASED_HEADS = 8
+"""Nor does one tell how many heads the transformers of DISCO have."""
+
 _FAMILIES = {
     "icolorit": _Family(
         _icolorit,
@@ -85,6 +142,8 @@ _FAMILIES = {
         ),
         _relative_indices,
     ),
+    "spixnet": _Family(lambda state: SPixNet(width=len(state["net.conv0a.0.weight"]), cell=_RELEASED_CELL), _SPIXNET),
+    "disco": _Family(_disco, _DISCO, finish=Disco.folded),
     "simple_unet": _Family(
         lambda state: SimpleUNet(bins=_bins(state)),
         (
@@ -119,11 +178,11 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
     """Build our module for a released checkpoint and load every tensor of it.
 
     Args:
-        family: `icolorit`, `simple_unet`, `res_unet` or `trans_unet`.
+        family: `icolorit`, `spixnet`, `disco`, `simple_unet`, `res_unet` or `trans_unet`.
         state: The released state dict, under its own names.
 
     Returns:
-        The module in eval mode.
+        The module in eval mode; DISCO with its spectral norms divided into the weights.
 
     Raises:
         ValueError: If the family is unknown, or a name is missing, left over, of another shape or, where our module computes it, of
@@ -149,4 +208,4 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
             ours = re.sub(pattern, replacement, ours)
         renamed[ours] = tensor
     weights.load_strictly(module, renamed, what=f"the {family} checkpoint")
-    return module.eval()
+    return spec.finish(module)

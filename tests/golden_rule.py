@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FOLDER = Path(__file__).parent / "golden"
@@ -46,7 +47,12 @@ def _shapes() -> dict[str, dict[str, list[int]]]:
 
 def filled_state(model: str) -> dict[str, Tensor]:
     """A released checkpoint's names and shapes, filled by the rule."""
-    return {name: _filled(name, shape) for name, shape in _shapes()[model].items()}
+    state = {name: _filled(name, shape) for name, shape in _shapes()[model].items()}
+    for name in [name for name in state if name.endswith("_orig")]:  # under a spectral norm
+        matrix, stem = state[name].flatten(1).double(), name.removesuffix("_orig")
+        u = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -1]
+        state[f"{stem}_u"], state[f"{stem}_v"] = u.float(), F.normalize(matrix.T @ u, dim=0).float()
+    return state
 
 
 def _filled(name: str, shape: list[int]) -> Tensor:

@@ -1,10 +1,14 @@
 """Released checkpoints load whole and give the released numbers."""
 
+from functools import lru_cache
+
 import pytest
 import torch
 from golden_rule import filled_state, golden, golden_input
 
 from colorexp import color, interop
+from colorexp.models.disco import Disco
+from colorexp.models.disco.anchors import Located
 from colorexp.models.unet import ResUNet, SimpleUNet, TransUNet
 from colorexp.models.vit import IColoriT
 
@@ -78,8 +82,8 @@ def test_another_number_of_bins_is_read_from_the_checkpoint() -> None:
 
 
 def test_an_unknown_family_is_named_beside_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'disco'; choose one of icolorit, simple_unet, res_unet, trans_unet"):
-        interop.from_released("disco", {})
+    with pytest.raises(ValueError, match=r"'deoldify'; choose one of icolorit, spixnet, disco, simple_unet, res_unet, trans_unet"):
+        interop.from_released("deoldify", {})
 
 
 class TestIColoriT:
@@ -122,6 +126,75 @@ class TestIColoriT:
         state["head.weight"] = torch.zeros(512, 192)
         with pytest.raises(ValueError, match=r"icolorit checkpoint does not fit IColoriT: unexpected head\.weight"):
             interop.from_released("icolorit", state)
+
+
+class TestDisco:
+    @staticmethod
+    @lru_cache
+    def released() -> Disco:
+        module = interop.from_released("disco", filled_state_of_disco())
+        assert isinstance(module, Disco)
+        return module
+
+    @pytest.mark.parametrize(("colours", "key"), [("modelled", "ab"), ("true", "ab_ground_truth_anchors")])
+    def test_released_weights_give_the_released_colours(self, colours: str, key: str) -> None:
+        module, g = self.released(), golden("disco")
+        ab_n = golden_input("disco_ab", (1, 2, 256, 256), low=-0.6, high=0.6)
+        with torch.no_grad():
+            seen = module.look(golden_input("disco_gray", (1, 1, 256, 256), low=-1, high=1))
+            modelled = module.model(seen)
+            logits = modelled.logits.transpose(1, 2).view(1, 313, 16, 16)
+            index = logits.argmax(1) if colours == "modelled" else module.truth(ab_n, seen)[1]
+            coloured = module.generate(seen, modelled, Located(g["anchor_mask"].bool(), None), index)
+        assert (coloured.color_logits - g["color_logits"]).abs().max() < 2e-3  # stored as half floats
+        ab_n = coloured.ab_n[..., ::2, ::2]  # every second pixel is stored
+        assert (ab_n - g[key]).abs().max() <= 1e-4 * g[key].abs().max()
+        if colours == "modelled":
+            assert torch.equal(module.centres_n[index].movedim(-1, 1), g["predicted_anchor_colors"])
+            assert (coloured.generator_logits - g["conditional_logits"]).abs().max() < 2e-3
+            assert torch.equal(coloured.generator_logits.argmax(1), g["conditional_logits_top"])
+
+    def test_the_backbone_sees_what_the_released_one_sees(self) -> None:
+        g = golden("disco")
+        with torch.no_grad():
+            features = self.released().backbone(golden_input("disco_gray", (1, 1, 256, 256), low=-1, high=1))
+        assert torch.allclose(features.mean((2, 3)), g["backbone_features_mean"], rtol=1e-4, atol=1e-6)
+        assert torch.allclose(features[..., :16, :16], g["backbone_features_patch"], rtol=1e-4, atol=1e-6)
+
+    def test_spectral_norms_are_folded(self) -> None:
+        names = self.released().state_dict()
+        assert not any("parametrizations" in name for name in names)
+        released = filled_state_of_disco()["repnet.conv5_3.2.weight_orig"]
+        largest = torch.linalg.matrix_norm(released.flatten(1), ord=2)
+        assert torch.allclose(names["backbone.block5.2.weight"], released / largest, rtol=1e-4, atol=1e-8)
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("segnet.net.conv4b.1.bias", r"missing superpixels\.encoder\.4\.1\.1\.bias$"),
+            ("repnet.conv7_3.4.weight_v", r"missing backbone\.block7\.4\.parametrizations\.weight\.0\._v$"),
+            ("wildpath.layers.0.linear1.bias", r"no disco checkpoint: it lacks 'wildpath\.layers\.0\.linear1\.bias'"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, name: str, message: str) -> None:
+        state = filled_state_of_disco()
+        del state[name]
+        with pytest.raises(ValueError, match=message):
+            interop.from_released("disco", state)
+
+    def test_other_bins_are_refused(self) -> None:
+        state = {**filled_state_of_disco(), "mid_word_prj.weight": torch.zeros(312, 64)}
+        with pytest.raises(ValueError, match="colours are 313 bins, this checkpoint has 312"):
+            interop.from_released("disco", state)
+
+
+@lru_cache
+def _disco_state() -> dict[str, torch.Tensor]:
+    return filled_state("disco")
+
+
+def filled_state_of_disco() -> dict[str, torch.Tensor]:
+    return dict(_disco_state())
 
 
 def released_names(network: IColoriT) -> dict[str, torch.Tensor]:
