@@ -27,8 +27,8 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
 
     Raises:
         BadImage: If the picture cannot be used.
-        ValueError: If the target is no PNG, the picture itself or in data/bundled, or a hint is malformed, outside, or of an
-            impossible colour.
+        ValueError: If the target is no PNG, the picture itself or in data/bundled, the run takes no hints, or a hint is malformed,
+            outside, or of an impossible colour.
         FileNotFoundError: If the run has not been trained.
     """
     if target.resolve() == picture.resolve():
@@ -44,6 +44,8 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
     except BadImage as reason:
         raise BadImage(f"{paths.shown(picture)}: {reason}") from None
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
+    if hints_file and not task.takes_hints:
+        raise ValueError(f"{run} takes no hints: leave {paths.shown(hints_file)} out or choose another run")
     given = hints.read(hints_file, size=(rgb.shape[1], rgb.shape[2])) if hints_file else None
     try:
         coloured = colorize(rgb, task, cfg, given=given)

@@ -62,20 +62,21 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     return kornia_rgb_to_lab(rgb)
 
 
-def lab_to_rgb(lab: Tensor) -> Tensor:
-    """Convert CIELAB (D65) to sRGB; colours outside the gamut are clipped to 0..1.
+def lab_to_rgb(lab: Tensor, *, clip: bool = True) -> Tensor:
+    """Convert CIELAB (D65) to sRGB.
 
     Args:
         lab: L in 0..100, ab in CIELAB units. Shape (B, 3, H, W).
+        clip: Bring colours outside the gamut to 0..1, where they have no gradient.
 
     Returns:
-        sRGB in 0..1. Shape (B, 3, H, W).
+        sRGB, in 0..1 if clipped. Shape (B, 3, H, W).
 
     Raises:
         ValueError: If `lab` is not a floating (B, 3, H, W).
     """
     _check_image(lab, 3, "lab")
-    return kornia_lab_to_rgb(lab)
+    return kornia_lab_to_rgb(lab, clip=clip)
 
 
 def to_8bit(rgb: Tensor) -> Tensor:

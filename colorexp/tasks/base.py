@@ -41,6 +41,9 @@ class Colorizer(LightningModule):
     logged: tuple[str, ...] = ("loss",)
     """Names that `loss` returns and that are averaged per epoch; `loss` itself is minimised."""
 
+    takes_hints: bool = True
+    """Whether hints change the prediction."""
+
     def __init__(self, model: nn.Module, setting: Setting) -> None:
         super().__init__()
         self.model = model
