@@ -73,7 +73,7 @@ def check() -> None:
             config.dataset(name, profile=scale)
     for scale in config.PROFILES:
         config.efficiency(profile=scale)
-    for paper in config.papers():
+    for paper in config.read()["exhibits"]:
         config.exhibit_run(paper)
     for name in config.runs():
         config.parent(name)

@@ -78,10 +78,8 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
                         continue
                     shown[label(protocol, way)] = rgb
                     _keep_samples(samples, cfg.evaluation.samples, dataset, label(protocol, way), batch, prediction, rgb, truth)
-                for column, picture in shown.items() if extractor and not repeat else ():
-                    extracted = cast(Callable[[Tensor], tuple[Tensor, Tensor]], extractor)(picture)
-                    for kind, part in zip(("features", "logits"), extracted, strict=True):
-                        features.setdefault(f"{dataset}/{column}/{kind}", []).append(part.cpu())
+                if extractor and not repeat:
+                    _keep_features(features, extractor, cfg.evaluation.features_of, dataset, shown)
     stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
     frame = pd.concat(rows, ignore_index=True)
     frame = frame.sort_values(["dataset", "protocol", "way", "repeat", "image"], ignore_index=True)
@@ -155,6 +153,21 @@ def _rows(named: dict[str, Any], batch: Batch, near_gray: list[bool], values: di
     frame = pd.DataFrame({"image": [name.partition("/")[2] for name in batch["id"]]})
     frame = frame.assign(split="test", near_gray=near_gray, **named)
     return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
+
+
+def _keep_features(
+    features: dict[str, list[Tensor]],
+    extractor: Callable[[Tensor], tuple[Tensor, Tensor]],
+    limit: int | None,
+    dataset: str,
+    shown: dict[str, Tensor],
+) -> None:
+    for column, pictures in shown.items():
+        name = f"{dataset}/{column}"
+        kept = sum(len(part) for part in features.get(f"{name}/features", []))
+        some = pictures if limit is None else pictures[: max(0, limit - kept)]
+        for kind, part in zip(("features", "logits"), extractor(some), strict=True) if len(some) else ():
+            features.setdefault(f"{name}/{kind}", []).append(part.cpu())
 
 
 def _keep_samples(

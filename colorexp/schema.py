@@ -167,6 +167,8 @@ class Evaluation:
     metrics: list[Metric] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
     features: Literal["fid_tf", "fid_tv"] | None = None
     """Inception whose features are kept for set metrics."""
+    features_of: Positive | None = None
+    """Pictures per dataset whose features are kept, from the first; all of them if None."""
     samples: Count = 8
     """Pictures per dataset and protocol that are kept as PNG."""
     eval_batch: Positive = 16

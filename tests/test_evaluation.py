@@ -306,6 +306,9 @@ def test_features_are_kept_per_protocol_and_once_for_the_truth(trained: SimpleNa
     shown = [results.samples[f"scenes/test-0000{i}.truth"] for i in range(4)]
     assert np.allclose(results.features["scenes/truth/features"], [picture.mean((0, 1)) for picture in shown], atol=1e-3)
     assert trained.results.features == {}
+    fewer = evaluation.evaluate(change(trained.cfg, features="fid_tf", features_of=3, samples=0), trained.task).features
+    assert {len(values) for values in fewer.values()} == {3}
+    assert np.allclose(fewer["scenes/truth/features"], results.features["scenes/truth/features"][:3])
 
 
 # Files

@@ -54,6 +54,7 @@ QUICK: dict[str, Any] = {
     "threads": 1,
     "workers": 0,
     "samples": 0,
+    "features": None,
 }
 """Two optimiser steps at 32 pixels."""
 
