@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,20 +35,36 @@ from colorexp import color, config, evaluation, nb, paths, runs, sweep
 from colorexp.data import images, prepare, scenes, sources
 from colorexp.reference import ReferenceIColoriT
 from colorexp.tasks import point
+from colorexp.tasks.automatic import Automatic, AutoregressiveColorizer
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
 
-def interleaved(jobs: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every job, each round running all of them once; a first round is not counted."""
+def interleaved(
+    jobs: Mapping[str, Callable[[], object]], *, repeats: int, fewer: Mapping[str, int] | None = None
+) -> dict[str, list[float]]:
+    """Seconds of every job, each round running all of them once; a first round is not counted.
+
+    Args:
+        jobs: What to time, by name.
+        repeats: Counted rounds.
+        fewer: Counted rounds of jobs that run in the first ones alone.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(repeats + 1):
         for name, job in jobs.items():
+            if turn > (fewer or {}).get(name, repeats):
+                continue
             start = time.perf_counter()
             job()
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def few(repeats: int) -> int:
+    """Rounds for what takes long."""
+    return -(-repeats // 2)
 
 
 def machine(threads: int, numbers: str = "float32") -> str:
@@ -69,13 +86,18 @@ class Subject(NamedTuple):
     numbers: str = "float32"
     """Their format."""
 
+    def rounds(self, repeats: int) -> int:
+        """Fewer where a picture takes long."""
+        return few(repeats) if self.multiply_adds > HEAVY else repeats
+
 
 @torch.no_grad()
 def networks(paper: str) -> pd.DataFrame:
     """Parameters, multiply-adds and latency of every network of a paper at its published size, one picture at a time.
 
     Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row. Networks that
-    decide what to compute get decisions drawn at the shares that they are trained towards, `DRAWS` of them in every round.
+    decide what to compute get decisions drawn at the shares that they are trained towards, `DRAWS` of them in every round. Those
+    that take long run in half of the rounds alone.
 
     Returns:
         run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of
@@ -90,12 +112,14 @@ def networks(paper: str) -> pd.DataFrame:
             continue
         cfg = config.load(name, profile="paper")
         task = runs.build_task(cfg).eval()
-        if _shape(task) not in seen:
+        shape = _shape(task)  # before it takes its form for inference
+        if shape not in seen:
             subjects |= _subjects(name, cfg, task)
-            seen.add(_shape(task))
+            seen.add(shape)
     square = torch.rand(PRODUCT, PRODUCT)
     jobs = {name: subject.job for name, subject in subjects.items()} | {"product": lambda: square @ square}
-    seconds = interleaved(jobs, repeats=chosen.repeats)
+    rounds = {name: subject.rounds(chosen.repeats) for name, subject in subjects.items()}
+    seconds = interleaved(jobs, repeats=chosen.repeats, fewer=rounds)
     rate = PRODUCT**3 / statistics.median(seconds["product"])
     rows = []
     for name, subject in subjects.items():
@@ -112,7 +136,7 @@ def networks(paper: str) -> pd.DataFrame:
                 "slowest_ms": round(max(times), 2),
                 "of_matrix_product": round(subject.multiply_adds / statistics.median(times) * 1000 / rate, 3),
                 "machine": machine(threads, subject.numbers),
-                "repeats": chosen.repeats,
+                "repeats": rounds[name],
                 "note": subject.note,
             }
         )
@@ -123,13 +147,17 @@ THREADS = {"adacolvit": 1}
 """Papers that time on a number of threads of their own."""
 PRODUCT = 1024
 """Side of the square matrices whose product says what the machine can do; `of_matrix_product` is the share of its rate reached."""
+HEAVY = 3e10
+"""Multiply-adds of a picture above which it takes long."""
 DRAWS = 16
 """Decisions that a network which decides is timed with, all in every round, as their costs differ."""
 
 
 def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]:
     """A run's network as it would be used: in its form for inference where it has one."""
-    batch, parameters = _picture(cfg), sum(p.numel() for p in task.model.parameters())
+    if isinstance(task, Automatic):
+        return {name: _automatic(cfg, task)}
+    batch, parameters = picture(cfg), sum(p.numel() for p in task.model.parameters())
     model: Any = task.model
     prepared = getattr(model, "prepared", None)
     if prepared is None and hasattr(model, "infer"):
@@ -138,11 +166,11 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
         told = "decisions of untrained weights; plain torch layers, not laid out for inference"
         return {name: Subject(cfg.data.size, parameters, cost, lambda: model.infer(x), told)}
     if prepared is None:
-        return {name: Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: task(batch))}
+        return {name: Subject(cfg.data.size, parameters, counted(lambda: task(batch)), lambda: task(batch))}
     x, size = point.encode(batch), (cfg.data.size, cfg.data.size)
     if not hasattr(task.model, "infer"):
         fast = prepared()
-        dense = Subject(cfg.data.size, parameters, _counted(lambda: task(batch)), lambda: fast(x))
+        dense = Subject(cfg.data.size, parameters, counted(lambda: task(batch)), lambda: fast(x))
         if name.endswith("/icolorit_t"):
             plain = ReferenceIColoriT(task.model.state_dict(), size=cfg.data.size)
             told = "written plainly: eager attention, biases gathered at every call"
@@ -160,6 +188,35 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     return found
 
 
+def _automatic(cfg: config.Run, task: Automatic) -> Subject:
+    """A picture from lightness to ab, without hints."""
+    parameters = sum(p.numel() for p in task.model.parameters())
+    if hasattr(task.model, "folded"):
+        task.model = task.model.folded()
+    batch = _unhinted(cfg)
+    if isinstance(task, AutoregressiveColorizer):
+        return Subject(cfg.data.size, parameters, _sequential(cfg, task), lambda: task.predict(batch), "drawn symbol by symbol")
+    return Subject(cfg.data.size, parameters, counted(lambda: task.predict(batch)), lambda: task.predict(batch))
+
+
+def _unhinted(cfg: config.Run) -> Batch:
+    batch = picture(cfg)
+    return {**batch, "hint_mask": torch.zeros_like(batch["hint_mask"]), "hint_ab": torch.zeros_like(batch["hint_ab"])}
+
+
+def _sequential(cfg: config.Run, task: AutoregressiveColorizer) -> float:
+    """Multiply-adds of drawing a picture's n symbols: a n + b n^2, so that those of two small pictures tell those of any.
+
+    Counting the thousand steps of a whole picture one by one would take a minute.
+    """
+    cell = task.model.cell
+    small = [replace(cfg, data=replace(cfg.data, size=cells * cell)) for cells in (2, 4)]
+    four, sixteen = (counted(partial(task.predict, _unhinted(one))) for one in small)
+    square = (sixteen / 16 - four / 4) / 12
+    symbols = (cfg.data.size // cell) ** 2
+    return symbols * (four / 4 - 4 * square + symbols * square)
+
+
 def _drawn(task: Colorizer, size: tuple[int, int], seed: int, share: float | None = None) -> Any:  # noqa: ANN401  what the network's `draw` makes
     """Decisions at one share of patches and layers, or at those that the network draws or its task pulls it to."""
     assert isinstance(task, point.PointColorizer)
@@ -170,7 +227,8 @@ def _drawn(task: Colorizer, size: tuple[int, int], seed: int, share: float | Non
     return type(uniform)(*((part < share).float()[None] for part, share in zip(uniform, shares, strict=True)))
 
 
-def _counted(job: Callable[[], object]) -> float:
+def counted(job: Callable[[], object]) -> float:
+    """Multiply-adds of a job: half of what torch's FlopCounterMode counts."""
     with _every_operation(), FlopCounterMode(display=False) as counter:
         job()
     return counter.get_total_flops() / 2
@@ -196,7 +254,8 @@ def _shape(task: Colorizer) -> str:
     )
 
 
-def _picture(cfg: config.Run) -> Batch:
+def picture(cfg: config.Run) -> Batch:
+    """One drawn picture of the run's size, with a few hints."""
     rng = torch.Generator().manual_seed(0)
     side = cfg.data.size
     ab = torch.rand(1, 2, side, side, generator=rng) * 100 - 50
@@ -227,7 +286,7 @@ def by_share() -> pd.DataFrame:
     shares = SHARES if chosen.everything else SHARES[::3]
     torch.set_num_threads(THREADS["adacolvit"])
     cfg = config.load(ADAPTIVE, profile="paper")
-    x, size = point.encode(_picture(cfg)), (cfg.data.size, cfg.data.size)
+    x, size = point.encode(picture(cfg)), (cfg.data.size, cfg.data.size)
     task = runs.build_task(cfg).eval()
     dense: Any = runs.build_task(config.load(PARENT, profile="paper")).eval().model
     model: Any = task.model
@@ -235,7 +294,7 @@ def by_share() -> pd.DataFrame:
     drawn = {share: [_drawn(task, size, seed, share) for seed in range(DRAWS)] for share in shares}
     jobs = {f"{share:g}": lambda share=share: [fast(x, decisions=decisions) for decisions in drawn[share]] for share in shares}
     seconds = interleaved({**jobs, "dense": lambda: plain(x)}, repeats=chosen.repeats)
-    base, base_cost = statistics.median(seconds["dense"]), _counted(lambda: dense(x))
+    base, base_cost = statistics.median(seconds["dense"]), counted(lambda: dense(x))
     rows = []
     for share in shares:
         times = [value / DRAWS for value in seconds[f"{share:g}"]]
@@ -278,10 +337,10 @@ def adaptive(measured: pd.DataFrame) -> pd.DataFrame:
             value = times[f"adacolvit/{one}"] / times[f"adacolvit/{other}"]
             rows.append((f"latency of {one} over {other}", round(value, 2), "ratio", promise, "one thread, 224x224, same rounds"))
     rows += [_asking(), *([_masked_step()] if config.efficiency().everything else []), _bfloat16()]
-    return _promises(rows)
+    return promises(rows)
 
 
-def _promises(rows: list[tuple[str, float, str, str, str]]) -> pd.DataFrame:
+def promises(rows: list[tuple[str, float, str, str, str]]) -> pd.DataFrame:
     """A table that says of every promise, such as "<= 0.85", whether its value keeps it; nothing where there is no promise."""
     table = pd.DataFrame(rows, columns=["what", "value", "unit", "promise", "details"])
     kept = [_kept(value, promise) for value, promise in zip(table["value"], table["promise"], strict=True)]
@@ -303,7 +362,7 @@ def _asking() -> tuple[str, float, str, str, str]:
     torch.set_num_threads(THREADS["adacolvit"])
     cfg = config.load(ADAPTIVE, profile="paper")
     model: Any = runs.build_task(cfg).eval().model
-    fast, x = model.prepared(), point.encode(_picture(cfg))
+    fast, x = model.prepared(), point.encode(picture(cfg))
     said = fast(x).decisions
     jobs = {"asked": lambda: fast(x), "given": lambda: fast(x, decisions=said)}
     seconds = {name: statistics.median(v) for name, v in interleaved(jobs, repeats=5 * config.efficiency().repeats).items()}
@@ -321,7 +380,7 @@ def _masked_step() -> tuple[str, float, str, str, str]:
     """A training step of the form that masks over one of the dense network, at the paper's size."""
     chosen = config.efficiency()
     torch.set_num_threads(chosen.threads)
-    jobs = {name: _step(config.load(name, profile="paper")) for name in (ADAPTIVE, PARENT)}
+    jobs = {name: step(config.load(name, profile="paper")) for name in (ADAPTIVE, PARENT)}
     seconds = {name: statistics.median(values) for name, values in interleaved(jobs, repeats=chosen.repeats).items()}
     details = (
         f"{chosen.threads} thread(s), batches of {STEP_BATCH} at 224x224; {STEP_BATCH / seconds[ADAPTIVE]:.0f} pictures/s masked"
@@ -339,18 +398,29 @@ STEP_BATCH = 4
 """Pictures of a timed training step."""
 
 
-def _step(cfg: config.Run) -> Callable[[], object]:
+def step(
+    cfg: config.Run, change: Callable[[Colorizer], object] | None = None, *, pictures: int = STEP_BATCH
+) -> Callable[[], object]:
+    """A training step of a run's task, to which something may be done before.
+
+    Args:
+        cfg: The run, at the size that its pictures get.
+        change: What is done to the task in place.
+        pictures: Of a step's batch.
+    """
     task = runs.build_task(cfg).train()
-    one: Any = _picture(cfg)
-    batch: Any = {key: torch.cat([v] * STEP_BATCH) if isinstance(v, torch.Tensor) else v * STEP_BATCH for key, v in one.items()}
+    if change:
+        change(task)
+    one: Any = picture(cfg)
+    batch: Any = {key: torch.cat([v] * pictures) if isinstance(v, torch.Tensor) else v * pictures for key, v in one.items()}
     optimizer = task.optimizer([p for p in task.parameters() if p.requires_grad])
 
-    def step() -> None:
+    def take() -> None:
         optimizer.zero_grad()
         task.loss(batch, task(batch))["loss"].backward()
         optimizer.step()
 
-    return step
+    return take
 
 
 def _bfloat16() -> tuple[str, float, str, str, str]:
@@ -375,7 +445,7 @@ def foundation() -> pd.DataFrame:
     rows += [_preparation(chosen.repeats), _scenes()]
     if chosen.everything:  # a dozen processes
         rows += _startup(chosen.repeats)
-    return _promises(rows)
+    return promises(rows)
 
 
 def _lab(repeats: int, threads: int) -> tuple[str, float, str, str, str]:
@@ -471,14 +541,17 @@ def pipeline() -> pd.DataFrame:
     rows = [("dvc repro without changes", round(time.perf_counter() - start, 1), "s", "< 5", state)]
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows.append(("this benchmark", round(own, 2), "GiB", "< 4", "peak"))
-    return _promises(rows)
+    return promises(rows)
 
 
 def main() -> None:
     """Print everything."""
     pd.set_option("display.width", 200, "display.max_columns", None, "display.max_colwidth", None)
+    from colorexp import workload  # which imports this module
+
     measured = {paper: networks(paper) for paper in config.papers()}
-    for table in (foundation(), *measured.values(), by_share(), adaptive(measured["adacolvit"]), trainings(), pipeline()):
+    special = (by_share(), adaptive(measured["adacolvit"]), divided := workload.blocks(), workload.promises(divided))
+    for table in (foundation(), *measured.values(), *special, trainings(), pipeline()):
         print(table.to_string(index=False), end="\n\n")
 
 

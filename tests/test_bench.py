@@ -1,5 +1,7 @@
 """What the efficiency table counts and which networks it takes for one."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -27,6 +29,14 @@ def shape(name: str) -> str:
 def test_a_network_of_other_groups_is_another_network() -> None:
     assert shape("adacolvit/adacolvit_t_g4") != shape("adacolvit/adacolvit_t_g8")
     assert shape("adacolvit/adacolvit_t") == shape("adacolvit/adacolvit_t_paper_loss")
+
+
+@pytest.mark.usefixtures("_brief")
+def test_runs_that_share_a_network_are_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {f"disco/{name}": tiny(f"disco/{name}") for name in ("disco", "disco_a5", "cicolor", "disco_no_refinement")}
+    monkeypatch.setattr(config, "runs", lambda _: list(small))
+    monkeypatch.setattr(config, "load", lambda name, **_: small[name])
+    assert bench.networks("disco")["run"].tolist() == ["disco/disco", "disco/cicolor", "disco/disco_no_refinement"]
 
 
 @pytest.mark.parametrize(
@@ -101,14 +111,14 @@ def test_promises_are_ratios_of_what_was_timed(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_a_promise_is_kept_or_not(value: float, promise: str, kept: str) -> None:
-    assert bench._promises([("a", value, "s", promise, "")])["kept"].tolist() == [kept]
+    assert bench.promises([("a", value, "s", promise, "")])["kept"].tolist() == [kept]
 
 
 def test_a_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Colorizer] = []
     real = runs.build_task
     monkeypatch.setattr(bench.runs, "build_task", lambda cfg: built.append(real(cfg)) or built[-1])
-    step = bench._step(tiny("adacolvit/adacolvit_t"))
+    step = bench.step(tiny("adacolvit/adacolvit_t"))
     before = {name: value.clone() for name, value in built[0].named_parameters()}
     step()
     assert any(not torch.equal(before[name], value) for name, value in built[0].named_parameters())
@@ -127,3 +137,30 @@ def test_trainings_of_the_profile_are_listed_with_what_they_took() -> None:
     assert not {"user_guided/spread", "adacolvit/icolorit_b"} & set(table.index), "nothing was trained"
     assert table["peak_memory_gib"].between(0.1, 4).all()
     assert (table["images_per_second"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "gmac"), [("cicolor", 32.24, 41.78), ("ugcolor", 34.19 - 0.136, 75.22), ("disco", 43.06, 127.86)]
+)
+def test_automatic_networks_cost_what_table_5_prints(name: str, parameters: float, gmac: float) -> None:
+    cfg = config.load(f"disco/{name}", profile="paper")
+    found = bench._subjects(cfg.name, cfg, runs.build_task(cfg).eval())[cfg.name]
+    assert found.parameters / 1e6 == pytest.approx(parameters, abs=0.006)
+    assert found.multiply_adds / 1e9 == pytest.approx(gmac, rel=2e-3)
+    assert (found.size, found.rounds(5)) == (256, 3), "what takes long runs in fewer rounds"
+
+
+def test_two_small_pictures_tell_what_drawing_a_larger_one_costs() -> None:
+    cfg = tiny("disco/coltran")
+    cfg = replace(cfg, data=replace(cfg.data, size=48))
+    task = runs.build_task(cfg).eval()
+    with torch.no_grad():
+        counted = bench.counted(lambda: task.predict(bench._unhinted(cfg)))
+        assert bench._sequential(cfg, task) == pytest.approx(counted, rel=1e-9)
+
+
+def test_some_jobs_run_in_the_first_rounds_alone() -> None:
+    calls: list[str] = []
+    seconds = bench.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, fewer={"b": 1})
+    assert calls == ["a", "b", "a", "b", "a", "a"]
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 1}
