@@ -95,6 +95,24 @@ def test_a_run_outside_the_profile_is_an_empty_cell_that_says_why(two_runs: Path
     assert "belongs to gpu, paper, the profile is cpu" in row["note"]
 
 
+def test_other_ways_of_colouring_are_read_when_asked_for(two_runs: Path) -> None:
+    run = "user_guided/res_unet"
+    rows = pd.read_parquet(paths.results(run))
+    pd.concat([rows, rows.assign(way="other", accuracy=0.9)]).to_parquet(paths.results(run))
+    asked = {"dataset": "scenes", "protocol": "0.5%", "labels": {"model": run}}
+    assert tables.tested(run, "accuracy", **asked).values.max() < 0.7
+    assert tables.tested(run, "accuracy", **asked, way="other").values.eq(0.9).all()
+    assert tables.tested(run, "accuracy", **asked, way="none").note == "not measured: accuracy"
+    sides = (run, "0.5%", "other"), (run, "0.5%")
+    row = tables.claims([("", "accuracy", *sides)], dataset="scenes").iloc[0]
+    assert (row["first"], row["second"], row["verdict"]) == ("res_unet at 0.5%, other", "res_unet at 0.5%", "holds")
+
+
+def test_gray_pictures_count_where_there_are_no_others(two_runs: Path) -> None:
+    write_results("user_guided/spread", np.linspace(0, 1, 30), near_gray=30)
+    assert len(cell("user_guided/spread").values) == 30
+
+
 def test_a_measure_that_a_run_lacks_says_so(two_runs: Path) -> None:
     empty = tables.tested("user_guided/spread", "loss", dataset="scenes", protocol="0.5%", labels={"model": "spread"})
     assert empty.note == "not measured: loss"

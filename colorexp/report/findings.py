@@ -7,9 +7,9 @@ import pandas as pd
 
 from colorexp import config
 from colorexp.report import adacolvit, tables
+from colorexp.report.phrases import NOTHING, against_claim, interval, listed
 
 Record = Mapping[Any, Any]
-NOTHING = "This profile has nothing to compare here."
 FAR = 0.05
 """Of the dense network's multiply-adds: a cost that is farther from the printed one is told."""
 CONSTANT = 0.01
@@ -35,7 +35,7 @@ def versus(exhibit: str, first: str, others: Sequence[str], *, printed_as: str |
     if over_draws and lines:
         count = tables.results(adacolvit.run_of(first), every_draw=True)["repeat"].nunique()
         lines.insert(0, f"Draws of hints over which each picture's values are means: {count}.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def beside_dense(exhibit: str, methods: Sequence[str]) -> str:
@@ -55,15 +55,11 @@ def beside_dense(exhibit: str, methods: Sequence[str]) -> str:
         lines.append(
             f"More than {FAR} from the printed share of {dense}'s multiply-adds, so compared at another cost: {', '.join(far)}."
         )
-    return _listed(lines)
+    return listed(lines)
 
 
 def _present(first: str, others: Sequence[str]) -> list[str]:
     return [other for other in others if all(config.load(adacolvit.run_of(method)).present for method in (first, other))]
-
-
-def _listed(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines) or NOTHING
 
 
 def _gaps(first: str, other: str, over_draws: bool = False) -> str:
@@ -77,18 +73,7 @@ def _gap(first: str, other: str, dataset: str, over_draws: bool) -> str:
     cells = (measure(n, "psnr", dataset=dataset, protocol="10", labels={"run": n, "hints": "10"}) for n in names)
     found = tables.difference(*cells)
     assert found is not None
-    return f"{found.mean:+.2f} dB {_interval(found.low, found.high)} on {dataset}"
-
-
-def _interval(low: float | None, high: float | None, *, decimals: int = 2) -> str:
-    if low is None or high is None or pd.isna(low):
-        return "(too few pictures for an interval)"
-    return f"[{low:+.{decimals}f}, {high:+.{decimals}f}]" + (", undecided" if low <= 0 <= high else "")
-
-
-def _against_claim(low: float | None, high: float | None) -> str:
-    """`tables.verdict` as part of a sentence."""
-    return {"holds": "as the claim says", "does not hold": "against the claim"}.get(tables.verdict(low, high), "undecided")
+    return f"{found.mean:+.2f} dB {interval(found.low, found.high)} on {dataset}"
 
 
 def _cost_ratio(first: str, other: str, over_draws: bool = False) -> float | None:
@@ -134,7 +119,7 @@ def rises(table: pd.DataFrame) -> str:
         }
         where = ", ".join(f"{method} ({count})" for method, count in falls.items() if count)
         lines.append(f"On {dataset}, steps of hints at which PSNR falls: {where or 'none, for any method'}.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def latencies(table: pd.DataFrame) -> str:
@@ -151,7 +136,7 @@ def latencies(table: pd.DataFrame) -> str:
         )
     if lines:
         lines.append(f"Asked for its decisions, not told them, AdaColViT-T takes {adacolvit.asking():.2f} of that time.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def larger(table: pd.DataFrame) -> str:
@@ -159,11 +144,11 @@ def larger(table: pd.DataFrame) -> str:
     rows = {str(row["part"]): row for row in table.dropna(subset=["difference"]).to_dict("records")}
     if not rows:
         return NOTHING
-    told = {p: f"{row['difference']:+.2f} ab units {_interval(row['low'], row['high'])}" for p, row in rows.items()}
+    told = {p: f"{row['difference']:+.2f} ab units {interval(row['low'], row['high'])}" for p, row in rows.items()}
     more = rows[adacolvit.MORE]
     return (
         f"The larger network's error is smaller by {told['background']} on background and {told['objects']} on objects. "
-        f"Objects minus background: {told[adacolvit.MORE]}. That is {_against_claim(more['low'], more['high'])}."
+        f"Objects minus background: {told[adacolvit.MORE]}. That is {against_claim(more['low'], more['high'])}."
     )
 
 
@@ -180,14 +165,14 @@ def frontier(table: pd.DataFrame) -> str:
                 edge.append(row)
         told = ", ".join(str(row["method"]) for row in edge)
         lines.append(f"{measure}, {hints}, from the cheapest on, each better by {SAME[name]} or more than all before: {told}.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def quality(table: pd.DataFrame, methods: Sequence[str], hints: Sequence[int]) -> str:
     """Mean PSNR on the first test set by hints; from `adacolvit.by_hints`."""
     first = table[table["pictures"] == adacolvit.test_sets()[0]].set_index(["method", "hints"])["measured"]
     rows = {m: ", ".join(f"{first[m, n]:.1f}" for n in hints if (m, n) in first.index) for m in methods}
-    return _listed([f"{method}: {values} dB." for method, values in rows.items()])
+    return listed([f"{method}: {values} dB." for method, values in rows.items()])
 
 
 def selection(table: pd.DataFrame) -> str:
@@ -206,9 +191,9 @@ def selection(table: pd.DataFrame) -> str:
             cost = f"{row['gflops']:.4f} GMAC"
             if off.min() > 0:
                 cost = f"{row['both_gflops']:.4f} and {cost}, where costs are nearest"
-            gap = f"{row['both_difference']:+.2f} dB {_interval(row['both_low'], row['both_high'])}"
+            gap = f"{row['both_difference']:+.2f} dB {interval(row['both_low'], row['both_high'])}"
             lines.append(f"Both against {name} alone at {cost}: {gap}.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def computation(table: pd.DataFrame) -> str:
@@ -217,10 +202,10 @@ def computation(table: pd.DataFrame) -> str:
     rows = table.to_dict("records") if len(table) else []
     told = [
         f"Rank correlation of multiply-adds with {names[row['with']]} on {row['n']} {row['pictures']}: "
-        f"{row['rank correlation']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], {_against_claim(row['low'], row['high'])}."
+        f"{row['rank correlation']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], {against_claim(row['low'], row['high'])}."
         for row in rows
     ]
-    return _listed(told)
+    return listed(told)
 
 
 def kept(table: pd.DataFrame) -> str:
@@ -240,9 +225,9 @@ def kept(table: pd.DataFrame) -> str:
             low, high = _inside_more(run, what, str(row["pictures"]))
             told.append(
                 f"On {row['pictures']} {name} {inside:.3f} of the patches of objects and {outside:.3f} of the others, "
-                f"{inside - outside:+.3f} {_interval(low, high, decimals=3)}. That is {_against_claim(low, high)}."
+                f"{inside - outside:+.3f} {interval(low, high, decimals=3)}. That is {against_claim(low, high)}."
             )
-    return _listed(told)
+    return listed(told)
 
 
 def _inside_more(run: str, what: str, dataset: str) -> tuple[float | None, float | None]:
@@ -270,7 +255,7 @@ def shades(names: Sequence[str], hints: Sequence[int]) -> str:
                 f"With {given} the shares shaded go from {least:.2f} to {most:.2f}; most minus least within a picture is "
                 f"{narrow:.2f} to {broad:.2f}."
             )
-    return _listed(told)
+    return listed(told)
 
 
 def constancy(table: pd.DataFrame) -> str:
@@ -290,7 +275,7 @@ def constancy(table: pd.DataFrame) -> str:
             lines.append(f"{row['run']} on {row['pictures']}: {'; '.join(told)}.")
     if lines:
         lines.append(f"Standard deviations below {CONSTANT}, as good as constant: {', '.join(dict.fromkeys(constant)) or 'none'}.")
-    return _listed(lines)
+    return listed(lines)
 
 
 def balance(table: pd.DataFrame) -> str:
@@ -299,4 +284,4 @@ def balance(table: pd.DataFrame) -> str:
         f"{row['run']}: the sparsity term is {row['sparsity_over_huber']:.2g} of the Huber term in the {row['when']}."
         for row in table.dropna(subset=["sparsity_over_huber"]).to_dict("records")
     ]
-    return _listed(told)
+    return listed(told)

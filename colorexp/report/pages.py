@@ -34,6 +34,25 @@ CAPTIONS = {
     "adacolvit_figure6": "Trained networks swept at inference: patches, layers or both, learned, and both at random, at 10 hints.",
     "adacolvit_figure7": "Of the sample pictures, those that took the least (left) and the most multiply-adds (right).",
     "adacolvit_figure8": "Patches without the heavy part are pale: of block 3's feed-forward, then by branches (stretched).",
+    "disco_superpixels": "What chroma is lost if superpixels, or squares of the same size, have one colour each.",
+    "disco_table1": "What the paper rates in words, measured: four frameworks and the true pictures.",
+    "disco_table3": "Quality of pictures; FID where there are pictures enough, KID otherwise, stand-ins named so.",
+    "disco_table4": "What each part is for: the network without it, and anchors located in other ways.",
+    "disco_table5": "Parameters, multiply-adds and time of one picture of 256x256 at the published sizes.",
+    "disco_scenes": "On scenes: spread of chroma inside objects, difference of two colourings, share of modes reached.",
+    "disco_claims": "Claims as differences over the same test pictures, first minus second; held where the interval is above 0.",
+    "disco_figure1": "Two scenes by classification, regression, autoregression and DISCO.",
+    "disco_figure3": "Borders of superpixels, the chroma they reconstruct, and that of squares of the same size.",
+    "disco_figure4": "Clusters of true colours and of learned features; stars are their anchors.",
+    "disco_figure5": "Anchors that contradict each other, or are missing: spread inside the object before and after refinement.",
+    "disco_figure6": "Photographs and scenes by classification, regression, autoregression and DISCO.",
+    "disco_figure7": "Gray photographs without a truth; those of the default profile are scikit-image's.",
+    "disco_figure8": "Which colours the surest and the least sure anchors could have, and their peaks.",
+    "disco_figure9": "Automatic, two further distinct colourings, one anchor recoloured, one anchor moved.",
+    "disco_figure10": "The same pictures with one part taken away.",
+    "disco_figure11": "Trained with 5, 8 and 11 anchors, asked with 3 to 14: colourfulness, chroma error and KID.",
+    "disco_figure12": "The same pictures with 3 to 14 anchors.",
+    "disco_figure14": "Chosen by rule: the scenes of the most objects, and the pictures of the largest chroma error.",
     "user_guided_figure2": "Accuracy and loss by epoch, training on the left and validation on the right.",
     "user_guided_figure3": "Test photographs and scenes: hints on gray, ground truth, predictions, hints spread without a network.",
     "user_guided_table1": "Accuracy and loss of the three networks, in training and on test pictures.",
@@ -41,6 +60,8 @@ CAPTIONS = {
     "user_guided_claims": "Claims as differences over the same scenes, first minus second; held where the interval is above 0.",
     "user_guided_object_size": "Accuracy inside the objects of scenes, by share of the picture: small < 1.5%, medium < 4%.",
     "user_guided_quality": "Every run's coloured test pictures, by the measures of the paper and by those that it does not print.",
+    "disco_blocks": "The three blocks of DISCO at 256x256: parameters, multiply-adds and time, printed and ours.",
+    "disco_promises": "What the project promises of DISCO's speed and memory, and what was measured.",
     "efficiency": "Networks at the papers' sizes: parameters, billions of multiply-adds, latency of one picture.",
     "foundation": "What the project promises of its own machinery, and what was measured.",
 }
@@ -82,8 +103,8 @@ def page(reports: Path) -> str:
     """The page that shows every figure and table below `reports`, by paper."""
     params = config.read()
     parts = [f"<h1>colorexp</h1><p>Profile <b>{params['profile']}</b>, seed {params['seed']}. {_sentence()}</p>"]
-    for paper in config.papers():
-        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS.get(paper, paper))}</h2>")
+    for paper in (name for name in config.papers() if name in PAPERS):
+        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
         for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
             title = _title(figure.stem)
             parts.append(f"<h3>{title}</h3>{_caption(figure.stem)}<img src='figures/{figure.name}' alt='{title}'>")

@@ -135,14 +135,14 @@ class Cell(NamedTuple):
 
 
 def tested(
-    run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None
+    run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None, way: str = ""
 ) -> Cell:
-    """A test result: one value per picture that is not near gray, averaged over the run's repetitions."""
+    """A test result: one value per picture that is not near gray, averaged over the run's repetitions; `way` as in `results`."""
     cfg = config.load(run)
     if cfg.absence:
         return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
-    chosen = _counted(run, dataset, protocol)
-    if metric not in chosen or chosen.empty:
+    chosen = _counted(run, dataset, protocol, way=way)
+    if metric not in chosen or chosen[metric].isna().all():
         missing = metric if dataset in cfg.evaluation.evaluate_on else f"{dataset}, which this profile lacks"
         return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
@@ -150,10 +150,11 @@ def tested(
     return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
 
 
-def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False) -> pd.DataFrame:
-    """The rows of a run and its repetitions that means are taken over."""
-    rows = pd.concat([results(name, every_draw=every_draw) for name in repetitions(run)])
-    return rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol) & ~rows["near_gray"]]
+def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False, way: str = "") -> pd.DataFrame:
+    """The rows of a run and its repetitions that means are taken over: all of a data set that holds gray pictures alone."""
+    rows = pd.concat([results(name, every_draw=every_draw, way=way) for name in repetitions(run)])
+    rows = rows[(rows["dataset"] == dataset) & (rows["protocol"] == protocol)]
+    return rows if rows["near_gray"].all() else rows[~rows["near_gray"].astype(bool)]
 
 
 def trained(run: str, metric: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
@@ -244,8 +245,8 @@ def difference(one: Cell, other: Cell) -> Difference | None:
     return Difference(float(paired.mean()), *bootstrap(paired, *key), len(paired))
 
 
-Side = tuple[str, str]
-"""A run and a hint protocol."""
+Side = tuple[str, str] | tuple[str, str, str]
+"""A run, a hint protocol and, where it is not the usual one, the way of colouring."""
 
 
 def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, dataset: str) -> pd.DataFrame:
@@ -264,8 +265,8 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
     for claim, metric, *sides in asked:
         names = metric if isinstance(metric, tuple) else (metric, metric)
         one, other = (
-            tested(run, name, dataset=dataset, protocol=protocol, labels={"run": run, "hints": protocol})
-            for name, (run, protocol) in zip(names, sides, strict=True)
+            tested(run, name, dataset=dataset, protocol=protocol, labels=_side(run, protocol, *way), way="".join(way))
+            for name, (run, protocol, *way) in zip(names, sides, strict=True)
         )
         found = difference(one, other)
         low, high, n = None, None, None
@@ -280,6 +281,10 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
             {"claim": claim, "metric": " - ".join(dict.fromkeys(names)), "first": first, "second": second, **value, **about}
         )
     return pd.DataFrame(rows).astype({**dict.fromkeys(("difference", "low", "high"), "float64"), "n": "Int64"})
+
+
+def _side(run: str, protocol: str, way: str = "") -> dict[str, str]:
+    return {"run": run, "hints": f"{protocol}, {way}" if way else protocol}
 
 
 def verdict(low: float | None, high: float | None) -> str:

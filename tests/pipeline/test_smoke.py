@@ -44,6 +44,19 @@ def test_point_interactive_exhibits_are_made(smoke: Project) -> None:
         assert (smoke.root / f"reports/figures/adacolvit_figure{number}.png").stat().st_size > 500, number
 
 
+def test_exhibits_of_disco_are_made(smoke: Project) -> None:
+    table = pd.read_csv(smoke.root / "reports/tables/disco_table3.csv").set_index(["method", "pictures", "quantity"])
+    assert table.loc[("DISCO", "coco", "colorfulness"), "published"] == 52.85
+    assert table.loc[("DISCO", "scenes", "colorfulness"), "measured"] > 0
+    assert table.loc[("CIColor", "scenes", "psnr"), "note"].startswith("not run in this profile")
+    kept = pd.read_csv(smoke.root / "reports/tables/disco_superpixels.csv")
+    assert set(kept["pictures"]) == {"scenes", "photos"}
+    claims = pd.read_csv(smoke.root / "reports/tables/disco_claims.csv")
+    assert claims["difference"].notna().any()
+    for number in (1, *range(3, 13), 14):
+        assert (smoke.root / f"reports/figures/disco_figure{number}.png").stat().st_size > 500, number
+
+
 def test_a_second_run_does_nothing(smoke: Project) -> None:
     assert "up to date" in smoke.run("dvc repro")
     assert smoke.run("git status --porcelain") == ""
@@ -62,7 +75,7 @@ def test_a_run_outside_the_profile_says_so_everywhere(smoke: Project) -> None:
 
 def test_changing_one_run_touches_that_run_and_what_reads_it(changed: Project) -> None:
     changed.edit("params.yaml", "power: 2.0", "power: 3.0")
-    readers = {"user_guided", "efficiency", "adacolvit", "report"}  # adacolvit shows latencies
+    readers = {"user_guided", "efficiency", "adacolvit", "disco", "report"}  # adacolvit and disco show latencies
     assert set(changed.repro()) == {"sources", "train_user_guided@spread", "evaluate_user_guided@spread", *readers}
 
 

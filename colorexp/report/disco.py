@@ -1,0 +1,343 @@
+"""The exhibits of DISCO: which run, and which way of colouring, stands beside which printed row."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from colorexp import backbones, config, evaluation, metrics, paths
+from colorexp.report import tables
+from colorexp.report.tables import Cell
+
+PAPER = "disco"
+PROTOCOL = "0"
+"""No picture has hints."""
+TRUTH = "Ground truth"
+
+
+class Row(NamedTuple):
+    """What fills a row of a table."""
+
+    run: str
+    """Without the paper."""
+    way: str = ""
+    """How its task colours pictures, see `evaluation.KEYS`."""
+
+
+OURS = "DISCO"
+GIVEN = "DISCO (ground-truth anchor colors)"
+METHODS = {
+    "CIColor": Row("cicolor"),
+    "UGColor": Row("ugcolor"),
+    "DeOldify": None,
+    "InstColor": None,
+    "ChromaGAN": None,
+    "ColTran": Row("coltran"),
+    OURS: Row("disco"),
+    GIVEN: Row("disco", "truth_colors"),
+}
+"""The rows of Table 3; of the methods without a row of results only the printed numbers are shown."""
+FRAMEWORKS = {
+    "Regression model": "UGColor",
+    "Classification model": "CIColor",
+    "Autoregression model": "ColTran",
+    "Disentangled model": OURS,
+}
+"""The rows of Table 1."""
+VARIANTS = {
+    "No anchor branch": Row("disco_no_anchors"),
+    "Dual branch": Row("disco"),
+    "Mini-patch primitive": Row("disco_mini_patches"),
+    "Soft superpixel": Row("disco"),
+    "No refinement": Row("disco_no_refinement"),
+    "Post refinement": Row("disco_post_refinement"),
+    "Joint refinement": Row("disco"),
+    "Ground-truth color": Row("disco", "truth_clusters"),
+    "Learned feature": Row("disco"),
+    "Random locations": Row("disco", "random"),
+}
+"""The rows of Table 4, and the last one of the paper's supplement, which has no number."""
+TRAINED_WITH = {5: "disco_a5", 8: "disco", 11: "disco_a11"}
+"""Runs of Figure 11 by their number of anchors."""
+TRIED = (3, 5, 8, 11, 14)
+"""Numbers of anchors in inference."""
+PRINTED_ON = {"imagenet-ctest10k": "ctest10k", "coco-stuff-val": "coco", "legacy-photo": "legacy"}
+"""The paper's data sets, and ours that hold the same pictures."""
+NO_TRUTH = "legacy"
+MEASURES = {
+    "colorfulness": "cf_signed",
+    "psnr": "psnr",
+    "ssim": "ssim",
+    "lpips": "lpips_alex",
+    "chroma error": "ab_error",
+    "spread": "spread",
+}
+"""Per picture, by the paper's names where it has one."""
+SETS = {"fid": "features", "kid": "features", "is": "logits"}
+"""Of whole sets of pictures, and what they are computed from."""
+NOT_REBUILT = "not rebuilt here"
+
+
+def row_of(row: Row) -> Row:
+    """A row with `disco/<run>` instead of the run; params.yaml says which variant stands for the paper's (`exhibit_run`)."""
+    literal = row.run == "disco" and config.exhibit_run(PAPER) == "paper"
+    return Row(f"{PAPER}/{row.run}{'_paper' if literal else ''}", row.way)
+
+
+def main() -> str:
+    """The run that stands for the paper's own."""
+    return row_of(Row("disco")).run
+
+
+def test_sets() -> list[str]:
+    """Data sets on which it is evaluated in this profile."""
+    return list(config.load(main()).evaluation.evaluate_on)
+
+
+def cell(row: Row | None, quantity: str, dataset: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
+    """One number of a row on a data set.
+
+    Args:
+        row: None for a method that is not rebuilt.
+        quantity: Of `MEASURES` or `SETS`.
+        dataset: Where it is measured.
+        labels: Of the cell.
+        published: What the paper prints.
+    """
+    if row is None:
+        return Cell(dict(labels), quantity, published, dataset=dataset, note=NOT_REBUILT)
+    run, way = row_of(row)
+    if quantity in SETS:
+        return _of_sets(run, way, quantity, dataset, Cell(dict(labels), quantity, published, dataset=dataset))
+    return tables.tested(run, MEASURES[quantity], dataset=dataset, protocol=PROTOCOL, labels=labels, published=published, way=way)
+
+
+def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Cell:
+    """FID, KID or Inception Score from kept features; the metric's name says which Inception, and whether it is a stand-in."""
+    cfg = config.load(run)
+    if cfg.absence:
+        return empty._replace(note=cfg.absence)
+    stored = kept_features(run) if cfg.evaluation.features else {}
+    names = [f"{dataset}/{label}/{SETS[quantity]}" for label in (evaluation.label(PROTOCOL, way), "truth")]
+    if not all(name in stored for name in names):
+        missing = "Inception's features" if dataset in test_sets() else f"{dataset}, which this profile lacks"
+        return empty._replace(note=f"{tables.NOT_MEASURED}: {missing}")
+    ours, truth = (torch.from_numpy(stored[name]) for name in names)
+    if quantity == "fid" and len(ours) < metrics.FID_MINIMUM:
+        reason = f"FID needs {metrics.FID_MINIMUM} pictures, there are {len(ours)}"
+        return empty._replace(note=f"{tables.NOT_MEASURED}: {reason}")
+    if len(ours) < tables.INTERVAL_MINIMUM:
+        return empty._replace(note=f"{tables.NOT_MEASURED}: {len(ours)} pictures say nothing of a distribution")
+    value = metrics.inception_score(ours) if quantity == "is" else getattr(metrics, quantity)(ours, truth)
+    network = extractor(str(cfg.evaluation.features), cfg.evaluation.weights)
+    notes = [f"{len(ours)} pictures", "stand-in: an Inception with random weights" if network.endswith("_random") else ""]
+    note = "; ".join(filter(None, [*notes, tables.reduced(run)]))
+    return empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)", seeds=1, note=note)
+
+
+@lru_cache
+def extractor(name: str, folder: str | None) -> str:
+    """Name of the Inception that features come from; ends in `_random` where its weights are not at hand."""
+    return backbones.INCEPTIONS[name](folder=paths.resolve(folder) if folder else None).name
+
+
+def kept_features(run: str) -> Mapping[str, np.ndarray]:
+    """Features and logits that an evaluation kept, by `<dataset>/<label>/features` and `/logits`."""
+    stored: Mapping[str, np.ndarray] = np.load(paths.features(run))
+    return stored
+
+
+# Tables 1, 3, 4 and 5
+
+
+def frameworks() -> pd.DataFrame:
+    """Table 1 in numbers: what the paper rates in words, of four frameworks and of the true pictures, on the first test set.
+
+    Returns:
+        As `tables.comparison`, labelled by framework, what the paper says of it, and quantity: colourfulness; spread of chroma
+        inside objects of a sampled colouring, also over the picture's mean chroma, since a gray picture has none; distance between
+        two colourings of a picture and share of an object's modes that several of them reach; milliseconds per picture at the
+        published size.
+
+    Unspecified: how the paper rates; it says low, fair, high, yes and no.
+    """
+    words = tables.published(PAPER, "table1").set_index(["method", "metric"])["printed"]
+    dataset, cells = test_sets()[0], []
+    for name, method in FRAMEWORKS.items():
+        row = METHODS[method]
+        assert row is not None
+        for quantity, (metric, rated, way) in _FEATURES.items():
+            labels = {"framework": name, "paper": f"{rated} {words[name, rated]}", "quantity": quantity}
+            cells.append(_feature(row._replace(way=way), metric, dataset, labels))
+        labels = {"framework": name, "paper": f"efficiency {words[name, 'efficiency']}", "quantity": "ms per picture"}
+        cells.append(Cell(labels, "latency_ms", values=latency(row), dataset="256x256", note=_no_latency(row)))
+    for quantity, metric in _TRUE_FEATURES.items():
+        cells.append(_feature(Row("disco"), metric, dataset, {"framework": TRUTH, "paper": "", "quantity": quantity}))
+    return tables.comparison(cells)
+
+
+_FEATURES = {
+    "colorfulness": ("cf_signed", "colorfulness", ""),
+    "spread inside objects": ("spread", "consistence", "samples"),
+    "spread over chroma": ("spread/chroma", "consistence", "samples"),
+    "difference of two colourings": ("diversity", "diversity", "samples"),
+    "modes reached": ("mode_coverage", "diversity", "samples"),
+}
+"""Metric, the paper's word for it, and the way of colouring that it is measured in."""
+_TRUE_FEATURES = {
+    "colorfulness": "true_cf_signed",
+    "spread inside objects": "spread_true",
+    "spread over chroma": "spread_true/true_chroma",
+}
+
+
+def _feature(row: Row, metric: str, dataset: str, labels: Mapping[str, str]) -> Cell:
+    """A measure, or the ratio of two, picture by picture."""
+    run, way = row_of(row)
+    found = [tables.tested(run, name, dataset=dataset, protocol=PROTOCOL, labels=labels, way=way) for name in metric.split("/")]
+    one, other = found[0], found[-1]
+    if len(found) == 1 or not (isinstance(one.values, pd.Series) and isinstance(other.values, pd.Series)):
+        return one
+    return one._replace(metric=metric, values=one.values / other.values)
+
+
+def latency(row: Row) -> float | None:
+    """Milliseconds per picture at the published size as the efficiency stage measured it; None where it did not."""
+    return timed(row).get("latency_ms")
+
+
+def timed(row: Row) -> dict[str, float]:
+    """Numbers of a row in reports/timings/efficiency.csv, one line for all variants of a network; none where it is not there."""
+    run = f"{PAPER}/{row.run}"
+    path = paths.resolve("reports/timings/efficiency.csv")
+    table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["run"])
+    found = table[table["run"] == run].select_dtypes("number").dropna(axis=1).to_dict("records")
+    return {str(name): float(value) for name, value in found[0].items()} if found else {}
+
+
+def _no_latency(row: Row) -> str:
+    return "" if latency(row) is not None else f"{tables.NOT_MEASURED}: latency"
+
+
+def compared(
+    exhibit: str,
+    rows: Mapping[str, Row | None],
+    quantities: Sequence[str],
+    *,
+    label: str = "method",
+    more: Sequence[Cell] = (),
+) -> pd.DataFrame:
+    """Published beside measured for one of the paper's tables.
+
+    Rows of the exhibit's own data sets carry the printed numbers, whether the profile has the pictures or not; the profile's other
+    test sets follow.
+
+    Args:
+        exhibit: As in published/disco.csv.
+        rows: By the paper's names, in the table's order.
+        quantities: Of `MEASURES` and `SETS`.
+        label: Name of the column of those names.
+        more: Further cells with the same labels, which come last.
+    """
+    table = tables.published(PAPER, exhibit)
+    table = table.assign(dataset=table["dataset"].replace(PRINTED_ON))
+    printed = table.dropna(subset=["value"]).set_index(["method", "dataset", "metric"])["value"].to_dict()
+    theirs, ours = dict.fromkeys(table["dataset"]), [name for name in test_sets() if name not in PRINTED_ON.values()]
+    cells = []
+    for name, row in rows.items():
+        for dataset in [*theirs, *(ours if row else ())]:
+            for quantity in _asked(quantities, dataset):
+                labels = {label: name, "pictures": dataset, "quantity": quantity}
+                cells.append(cell(row, quantity, dataset, labels=labels, published=printed.get((name, dataset, quantity))))
+    return tables.comparison([*cells, *more])
+
+
+def _asked(quantities: Sequence[str], dataset: str) -> list[str]:
+    """Gray photographs have no truth to compare with, and nothing else needs the Inception Score."""
+    alone = ("colorfulness", "is")
+    return [q for q in quantities if (q in alone if dataset == NO_TRUTH else q != "is")]
+
+
+def costs() -> pd.DataFrame:
+    """Table 5: parameters, multiply-adds and time of one picture at the published size, from the efficiency stage."""
+    printed = tables.published(PAPER, "table5").set_index(["method", "metric"])["value"]
+    scales = {"params_m": ("parameters", 1e-6), "gflops": ("multiply_adds_g", 1.0), "time_ms": ("latency_ms", 1.0)}
+    cells = []
+    for name, row in METHODS.items():
+        found = timed(row) if row else {}
+        for quantity, (column, factor) in scales.items() if name != GIVEN else ():
+            value = found[column] * factor if column in found else None
+            note = "" if value is not None else NOT_REBUILT if row is None else f"{tables.NOT_MEASURED}: {column}"
+            labels = {"method": name, "quantity": quantity}
+            cells.append(Cell(labels, column, float(printed[name, quantity]), value, "one picture, 256x256", note=note))
+    return tables.comparison(cells)
+
+
+# Beyond the paper, and Figure 11
+
+
+def scenes() -> pd.DataFrame:
+    """What photographs cannot tell, on scenes: spread of chroma inside objects and modes reached, see `structure`."""
+    cells = []
+    asked = {"spread": ("spread", ""), "mean chroma": ("chroma", ""), "chroma error": ("ab_error", "")}
+    asked |= {f"{name}, sampled": (metric, "samples") for name, metric in _SAMPLED.items()}
+    asked |= {f"{name}, distinct": (metric, "distinct") for name, metric in _SAMPLED.items()}
+    shown = [row for row in METHODS.values() if row and not row.way] + [Row("disco_no_anchors"), Row("disco_mini_patches")]
+    for row in shown:
+        for quantity, (metric, way) in asked.items():
+            labels = {"run": row_of(row).run.split("/")[1], "quantity": quantity}
+            cells.append(_feature(row._replace(way=way), metric, "scenes", labels))
+    for quantity, metric in {"spread": "spread_true", "mean chroma": "true_chroma", "chroma error": "true_chroma"}.items():
+        about = "gray" if quantity == "chroma error" else TRUTH
+        cells.append(_feature(Row("disco"), metric, "scenes", {"run": about, "quantity": quantity}))
+    return tables.comparison(cells)
+
+
+_SAMPLED = {"spread": "spread", "difference of two": "diversity", "modes reached": "mode_coverage"}
+
+
+def by_anchors() -> pd.DataFrame:
+    """Colourfulness, chroma error and KID by number of anchors in training and in inference, on the first test set (Figure 11).
+
+    Returns:
+        As `tables.comparison`, labelled by `trained with`, `anchors` (a number), `quantity`, and last `measure`, as a figure names
+        it: a stand-in says so.
+    """
+    cells = []
+    for trained, run in TRAINED_WITH.items():
+        for tried in TRIED:
+            way = "" if tried == trained else f"anchors_{tried}"
+            for quantity in ("colorfulness", "chroma error", "kid"):
+                labels = {"trained with": f"{trained} anchors", "anchors": str(tried), "quantity": quantity}
+                cells.append(cell(Row(run, way), quantity, test_sets()[0], labels=labels))
+    table = tables.comparison(cells)
+    stand_in = table["metric"].str.endswith("_random")
+    measure = table["quantity"].replace("kid", "KID").mask(stand_in, "KID (stand-in: random weights)")
+    return table.assign(anchors=table["anchors"].astype(int), measure=measure)
+
+
+# Pictures that evaluations kept
+
+
+def samples(*, photographs: int, scenes: int) -> list[str]:
+    """Kept sample pictures `<dataset>/<image>`: so many of the photographs, then of scenes; without either, the first ones."""
+    names = [n.removesuffix(".truth") for n in tables.samples(main()) if n.endswith(".truth")]
+    wanted = [n for n in names if n.startswith("photos/")][:photographs] + [n for n in names if n.startswith("scenes/")][:scenes]
+    return wanted or names[: photographs + scenes]
+
+
+def side_by_side(rows: Mapping[str, Row], names: Sequence[str]) -> tuple[list[list["np.ndarray | None"]], list[str]]:
+    """Sample pictures in lines: gray, what every row made of it, truth; and the columns' names. What the profile lacks is left out.
+
+    Args:
+        rows: By title.
+        names: From `samples`.
+    """
+    found = {title: row_of(row) for title, row in rows.items()}
+    found = {title: row for title, row in found.items() if config.load(row.run).present}
+    parts = [(main(), f"{PROTOCOL}.input"), *((row.run, evaluation.label(PROTOCOL, row.way)) for row in found.values())]
+    parts.append((main(), "truth"))
+    return [[tables.sample(run, f"{name}.{part}") for run, part in parts] for name in names], ["gray", *found, "truth"]
