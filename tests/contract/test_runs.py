@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tiny import INIT, QUICK, ROOT, change, copy_data, environment, make_project, quick, small_options
+from torch import nn
 
 from colorexp import config, evaluation, hints, paths, runs
 from colorexp.config import GROUPS, Data, Evaluation, Fitting, Hardware, Hinting, Run
 from colorexp.data.prepare import prepare
+from colorexp.tasks.base import Colorizer
 
 MAIN = "user_guided/res_unet"
 
@@ -26,6 +29,12 @@ with chdir(ROOT):
         for name in RUNS
         for profile in config.PROFILES
         if config.parent(name) and config.load(name, profile=profile).present
+    ]
+    STARTS = [
+        (name, profile)
+        for name in RUNS
+        for profile in ("gpu", "paper")
+        if (_start := config.load(name, profile=profile)).present and not _start.init.startswith(runs.PREPARED)
     ]
     OPTIONS: dict[tuple[str, str, str], str] = {}
     for _run in (config.load(name, profile="smoke") for name in RUNS):
@@ -241,6 +250,23 @@ def test_every_variant_differs_from_its_parent(name: str, profile: str, laborato
     alike = {key: value for key, value in QUICK.items() if flat(own)[key] == flat(other)[key]}
     one, two = (change(cfg, **{**alike, **small_options(cfg), "init": INIT}) for cfg in (own, other))
     assert fingerprint(one, laboratory) != fingerprint(two, laboratory)
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+@pytest.mark.parametrize(("name", "profile"), STARTS)
+def test_a_run_can_start_from_its_start(name: str, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the profiles that nothing trains here; else it would be found out when the start has been trained."""
+    monkeypatch.chdir(ROOT)
+    own = config.load(name, profile=profile)
+    network, start = (built_without_memory(cfg) for cfg in (own, config.load(own.init.split("runs/")[1], profile=profile)))
+    load = getattr(network, "start_from", network.load_state_dict)
+    load(start.state_dict())
+
+
+def built_without_memory(cfg: Run) -> Any:
+    model, task = runs.resolve(cfg.model, nn.Module), runs.resolve(cfg.task, Colorizer)
+    with torch.device("meta"):
+        return model(**runs._route(cfg, model, task)[0])
 
 
 @pytest.mark.parametrize("name", RUNS)
