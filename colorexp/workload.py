@@ -89,7 +89,8 @@ def blocks() -> pd.DataFrame:
     Source: Figure 13.
 
     Deviation: the paper counts the parameters and multiply-adds of both transformers to anchor construction; here the generator's
-        stand in colour generation, where its time is spent.
+        stand in colour generation, where its time is spent. Its times are means over a hundred pictures; here one picture is
+        coloured in a few rounds.
     """
     repeats, forward = _rounds(), _forward()
     model = forward.model
