@@ -57,7 +57,7 @@ def rebalanced_cross_entropy(logits: Tensor, index: Tensor, weights: Tensor | No
     Returns:
         Sum of weighted entropies over the number of positions (not over the sum of weights).
 
-    Source: DISCO, section 3.5, eq. 4 and 5.
+    Source: DISCO, section 4.4, eq. 4 and 5.
 
     Deviation: the paper prints no weights; its released code scales the gradient by them, which is this loss's gradient.
     """
@@ -95,7 +95,7 @@ def perceptual(features: Sequence[Tensor], target: Sequence[Tensor], weights: Se
         weights: One per layer.
         power: 1 for absolute (DISCO), 2 for squared differences (Yin et al.).
 
-    Source: DISCO, section 3.5; exemplar attention, eq. 7.
+    Source: DISCO, section 4.4; exemplar attention, eq. 7.
     """
     terms = zip(features, target, weights, strict=True)
     return torch.stack([w * (f - t.detach()).abs().pow(power).mean() for f, t, w in terms]).sum()
@@ -147,7 +147,7 @@ def superpixel_reconstruction(target: Tensor, reconstruction: Tensor, *, cell: i
         cell: Superpixel side S in pixels.
         position_weight: alpha, divided by S.
 
-    Source: DISCO, section 3.1, eq. 3 (alpha 3e-4).
+    Source: DISCO, section 4.4, eq. 3 (alpha 3e-4).
     """
     difference = target - reconstruction
     chroma, position = difference[:, :2].norm(dim=1).mean(), difference[:, 2:].norm(dim=1).mean()

@@ -108,6 +108,12 @@ class TestLoss:
             colorizer(**wrong)
 
 
+def test_a_run_cannot_look_for_anchors_in_the_truth() -> None:
+    model = seeded(Disco, **SIZES, locate="truth")
+    with pytest.raises(ValueError, match=r"locate must be 'features' or 'random' in a run"):
+        AnchorColorizer(model, Setting(fitting=None, seed=0, steps_per_epoch=1, statistics=None))  # type: ignore[arg-type]
+
+
 class TestWays:
     def test_all_of_them_colour_every_pixel_and_change_nothing(self) -> None:
         task, batch = colorizer(), unhinted(height=40, width=33)

@@ -10,7 +10,7 @@ from torch import Tensor
 from colorexp import color
 from colorexp.data.store import Statistics
 from colorexp.models.automatic import CIColor, ColTran, UGColor
-from colorexp.tasks.automatic import MEASURED_SAMPLES, AutoregressiveColorizer, GamutClassifier, GamutRegressor
+from colorexp.tasks.automatic import MEASURED_SAMPLES, SAMPLES, AutoregressiveColorizer, GamutClassifier, GamutRegressor
 from colorexp.tasks.base import Setting
 from colorexp.types import Batch
 
@@ -88,8 +88,11 @@ def test_a_few_steps_lower_the_loss(make: Any) -> None:
 def test_scenes_are_scored_per_picture_and_photographs_are_not(make: Any) -> None:
     task, batch = make(), scene(3)
     with torch.no_grad():
-        scores = task.scores(batch, task.predict(batch))
+        assert set(task.scores(batch, task.predict(batch))) == {"spread", "spread_true"}
         assert task.scores(make_batch(), task.predict(make_batch())) == {}
+        several = task.ways()[SAMPLES]
+        scores = task.scores(batch, several(batch))
+        assert set(task.scores(make_batch(), several(make_batch()))) == {"diversity"}
     assert set(scores) == {"spread", "spread_true", "mode_coverage", "diversity"}
     assert all(value.shape == (3,) and value.isfinite().all() for value in scores.values())
     assert (scores["diversity"] > 0).all() == (make is not regressor)

@@ -19,6 +19,6 @@ def pick(logits: Tensor, uniform: Tensor, *, temperature: float = 1.0) -> Tensor
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-    total = (logits / temperature).softmax(1).cumsum(1)
+    total = ((logits - logits.amax(1, keepdim=True)) / temperature).softmax(1).cumsum(1)  # the largest stays 0, however cold
     passed = total <= (uniform * total[:, -1]).unsqueeze(1)  # the sum may round to a little less than one
     return passed.sum(1).clamp(max=logits.shape[1] - 1)

@@ -44,7 +44,10 @@ class AnchorColorizer(Automatic):
 
     Source: section 4.4, eq. 4 and 5, lambda 1.
 
-    Deviation: the released code, from which the published numbers came, weights the cross-entropies by `rebalance` 0.5.
+    Deviation: the released code, from which the published numbers came, weights the cross-entropies by `rebalance` 0.5 and leaves
+        Adam's betas at 0.9 and 0.999; the paper prints no weights and betas of 0 and 0.9 (`disco_paper`).
+
+    Unspecified: the prior behind those weights; it is counted on the training pictures and not smoothed.
 
     Unspecified: pretrained weights of VGG19 are looked for where torch keeps them; without them its fixed random stand-in compares
         edges and colours rather than objects.
@@ -72,6 +75,8 @@ class AnchorColorizer(Automatic):
             raise ValueError(f"perceptual_layers must be 1 to {len(LAYERS)}, got {perceptual_layers}")
         if not temperature > 0:
             raise ValueError(f"temperature must be above 0, got {temperature}")
+        if getattr(model, "locate", None) == "truth":
+            raise ValueError("locate must be 'features' or 'random' in a run: the truth is a way to colour, `truth_clusters`")
         self.perceptual_weight, self.temperature = perceptual_weight, temperature
         weights = torch.ones(color.GAMUT_BINS)
         if rebalance is not None and setting.statistics is not None:

@@ -126,6 +126,7 @@ CHANGED: dict[str, Any] = {
     "anchors": 3,
     "primitives": "superpixels",
     "refine": "joint",
+    "locate": "features",
     "rebalance": 0.2,
     "perceptual_weight": 50.0,
     "perceptual_layers": 2,

@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 
 from colorexp import color
 from colorexp.nn.kmeans import kmeans
+from colorexp.nn.sampling import pick
 
 CANDIDATES = 10
 """The most probable bins, of which diverse colours are chosen."""
@@ -117,11 +118,9 @@ def draw_colours(logits: Tensor, temperature: float, generators: Sequence[Genera
 
     Source: section 4.3, "freely sample the anchor colors from the predicted distribution".
     """
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    prob = (logits.float() / temperature).softmax(1).flatten(2).transpose(1, 2)  # (B, N, bins)
-    drawn = [torch.multinomial(p.to(g.device), 1, generator=g).to(p.device) for p, g in zip(prob, generators, strict=True)]
-    return torch.stack(drawn).view(logits[:, 0].shape)
+    size = tuple(logits.shape[2:])
+    uniform = torch.stack([torch.rand(size, generator=g, device=g.device).to(logits.device) for g in generators])
+    return pick(logits.float(), uniform, temperature=temperature)
 
 
 def set_anchors(
@@ -149,6 +148,8 @@ def set_anchors(
     index = torch.zeros(len(owners), *grid, dtype=torch.int64)
     for i, listed in enumerate(anchors):
         for anchor in listed:
+            if not (isinstance(anchor.row, int) and isinstance(anchor.col, int)):
+                raise ValueError(f"picture {i}: {anchor} must stand at whole pixels")
             if not (0 <= anchor.row < height and 0 <= anchor.col < width):
                 raise ValueError(f"picture {i}: {anchor} lies outside of its {height}x{width} pixels")
             at = divmod(int(owners[i, anchor.row, anchor.col]), grid[1])
