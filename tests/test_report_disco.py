@@ -9,7 +9,7 @@ import torch
 
 from colorexp import config, metrics, paths
 from colorexp.evaluation import Results
-from colorexp.report import disco, disco_claims, disco_findings, superpixels, tables
+from colorexp.report import disco, disco_claims, disco_findings, disco_frameworks, superpixels, tables
 from colorexp.report.disco import Row
 
 PICTURES = [f"test-{i:05d}" for i in range(40)]
@@ -65,11 +65,41 @@ def test_further_cells_stand_last(evaluated: Path) -> None:
 def test_table_4_names_ways_and_variants(evaluated: Path) -> None:
     write("disco_no_anchors", cf_signed=12.0)
     table = disco.compared("table4", disco.VARIANTS, ["colorfulness"], label="variant").set_index(["variant", "pictures"])
-    assert len(table.loc[pd.IndexSlice[:, "coco"], :]) == 10
+    assert len(table.loc[pd.IndexSlice[:, "coco"], :]) == 13
     assert table.loc[("No anchor branch", "scenes"), "measured"] == pytest.approx(12, abs=0.1)
     assert table.loc[("Ground-truth color", "scenes"), "measured"] == pytest.approx(130, abs=0.1)
     assert table.loc[("Ground-truth color", "coco"), "published"] == 52.54
     assert np.isnan(table.loc[("Random locations", "coco"), "published"])
+    assert "not run in this profile" in table.loc[("Calm (lambda 0.8)", "scenes"), "note"]
+
+
+def test_variants_of_the_released_code_have_its_numbers(evaluated: Path) -> None:
+    table = disco.compared("table4", disco.VARIANTS, ["fid"], label="variant").set_index(["variant", "pictures"])["published"]
+    assert table["Calm (lambda 0.8)", "coco"] == 10.47
+    assert table["Random locations, also in training", "coco"] == 10.25
+
+
+def test_objects_are_asked_for_on_scenes_and_all_else_on_the_first_test_set(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disco, "test_sets", lambda: ["photos", "legacy", "scenes"])
+    table1 = disco_frameworks.frameworks().set_index(["framework", "quantity"])
+    assert table1.loc[("Disentangled model", "spread over chroma"), "measured"] > 0
+    assert table1.loc[("Ground truth", "spread over chroma"), "dataset"] == "scenes (test)"
+    assert table1.loc[("Disentangled model", "colorfulness"), "dataset"] == "photos"
+    claims = disco_claims.claims().set_index("metric")["dataset"]
+    assert claims["mode_coverage"] == "scenes (test)"
+    assert set(claims["cf_signed"]) == {"photos (test)"}
+    table4 = disco.compared("table4", disco.VARIANTS, ["chroma error", "spread"], label="variant")
+    asked = table4.groupby("pictures")["quantity"].unique().map(list).to_dict()
+    assert asked == {"coco": ["chroma error"], "photos": ["chroma error"], "scenes": ["chroma error", "spread"]}
+
+
+def test_without_a_truth_no_difference_of_errors_is_told(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disco, "NO_TRUTH", "scenes")
+    told = disco_findings.versus("table4", disco.VARIANTS, "Dual branch", ["No anchor branch"], ("colorfulness", "chroma error"))
+    assert "colorfulness +0.00" in told
+    assert "chroma error" not in told
 
 
 def test_the_printed_variant_can_fill_the_main_rows(project: Path) -> None:
@@ -115,7 +145,7 @@ def test_table_1_measures_every_word(evaluated: Path) -> None:
     folder.mkdir(parents=True)
     pd.DataFrame([{"run": "disco/disco", "latency_ms": 123.0, "note": ""}]).to_csv(folder / "efficiency.csv")
     write("coltran", ("", "samples"), cf_signed=70.0)
-    table = disco.frameworks().set_index(["framework", "quantity"])
+    table = disco_frameworks.frameworks().set_index(["framework", "quantity"])
     assert table.loc[("Disentangled model", "ms per picture"), "measured"] == 123
     assert table.loc[("Regression model", "ms per picture"), "note"] == "not measured: latency"
     assert table.loc[("Disentangled model", "modes reached"), "measured"] == pytest.approx(100.5, abs=0.1), "of sampled colourings"
@@ -147,6 +177,27 @@ def test_numbers_of_anchors_are_read_from_their_ways(evaluated: Path) -> None:
     assert rows["11 anchors", 14] == pytest.approx(128, abs=0.1)
     told = disco_findings.anchors(table)
     assert "- colorfulness, trained with 5 anchors: 120 with 3, 120 with 14; falls from 3 to 5." in told
+
+
+@pytest.mark.parametrize(("pictures", "asked"), [(29, "kid"), (30, "fid")])
+def test_figure_11_has_fid_where_there_are_pictures_enough(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch, pictures: int, asked: str
+) -> None:
+    monkeypatch.setattr(disco, "extractor", lambda name, folder: "fid_tf_random")
+    monkeypatch.setattr(metrics, "FID_MINIMUM", 30)
+    features("disco", pictures, 1)
+    table = disco.by_anchors()
+    assert set(table["quantity"]) == {"colorfulness", "chroma error", asked}
+    own = table[(table["quantity"] == asked) & table["measured"].notna()]
+    assert own["measure"].tolist() == [f"{asked.upper()} (stand-in: random weights)"]
+
+
+def test_samples_are_photographs_with_a_truth_then_scenes(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"coco": ["coco/b.0", "coco/b.truth"], "legacy": ["legacy/c.truth"], "scenes": ["scenes/d.truth", "scenes/e.truth"]}
+    monkeypatch.setattr(tables, "samples", lambda run: sorted(n for names in kept.values() for n in names))
+    assert disco.samples(photographs=2, scenes=1) == ["coco/b", "scenes/d"]
+    kept["photos"] = ["photos/z.truth"]
+    assert disco.samples(photographs=2, scenes=1) == ["photos/z", "scenes/d"], "photographs that every profile has"
 
 
 def test_claims_compare_the_ways_and_name_them(evaluated: Path) -> None:
@@ -201,7 +252,7 @@ def test_rows_are_ordered_by_kid_and_stand_ins_marked() -> None:
     ours, theirs = disco_findings.kernel_distances(pd.DataFrame(rows), "variant").splitlines()
     assert ours.endswith("best first: B 0.1, A 0.2.")
     assert "random weights" in ours
-    assert theirs == "- The paper's FID on coco, best first: A 7, B 9."
+    assert theirs == "- Published FID on coco, best first: A 7, B 9."
 
 
 @pytest.mark.parametrize(("worse", "said"), [(8.0, "they keep more"), (5.0, "they keep less")])

@@ -11,6 +11,7 @@ import torch
 from colorexp import backbones, config, evaluation, metrics, paths
 from colorexp.report import tables
 from colorexp.report.tables import Cell
+from colorexp.tasks import anchors
 
 PAPER = "disco"
 PROTOCOL = "0"
@@ -40,13 +41,6 @@ METHODS = {
     GIVEN: Row("disco", "truth_colors"),
 }
 """The rows of Table 3; of the methods without a row of results only the printed numbers are shown."""
-FRAMEWORKS = {
-    "Regression model": "UGColor",
-    "Classification model": "CIColor",
-    "Autoregression model": "ColTran",
-    "Disentangled model": OURS,
-}
-"""The rows of Table 1."""
 VARIANTS = {
     "No anchor branch": Row("disco_no_anchors"),
     "Dual branch": Row("disco"),
@@ -58,15 +52,23 @@ VARIANTS = {
     "Ground-truth color": Row("disco", "truth_clusters"),
     "Learned feature": Row("disco"),
     "Random locations": Row("disco", "random"),
+    "Paper-literal losses and optimiser": Row("disco_paper"),
+    "Calm (lambda 0.8)": Row("disco_calm"),
+    "Random locations, also in training": Row("disco_random"),
 }
-"""The rows of Table 4, and the last one of the paper's supplement, which has no number."""
+"""The rows of Table 4; random locations of the paper's supplement, which has no number; and what else was trained.
+
+The numbers of the last two are from the README of the released code.
+"""
 TRAINED_WITH = {5: "disco_a5", 8: "disco", 11: "disco_a11"}
 """Runs of Figure 11 by their number of anchors."""
-TRIED = (3, 5, 8, 11, 14)
+TRIED = anchors.COUNTS
 """Numbers of anchors in inference."""
 PRINTED_ON = {"imagenet-ctest10k": "ctest10k", "coco-stuff-val": "coco", "legacy-photo": "legacy"}
 """The paper's data sets, and ours that hold the same pictures."""
 NO_TRUTH = "legacy"
+SCENES = "scenes"
+"""Where objects are known."""
 MEASURES = {
     "colorfulness": "cf_signed",
     "psnr": "psnr",
@@ -78,6 +80,8 @@ MEASURES = {
 """Per picture, by the paper's names where it has one."""
 SETS = {"fid": "features", "kid": "features", "is": "logits"}
 """Of whole sets of pictures, and what they are computed from."""
+OF_OBJECTS = ("spread", "spread_true", "mode_coverage")
+"""Measures that only scenes have."""
 NOT_REBUILT = "not rebuilt here"
 
 
@@ -95,6 +99,16 @@ def main() -> str:
 def test_sets() -> list[str]:
     """Data sets on which it is evaluated in this profile."""
     return list(config.load(main()).evaluation.evaluate_on)
+
+
+def measured_on(metric: str | tuple[str, str]) -> str:
+    """The data set of an exhibit that has no column for it: scenes where objects are asked for, else the first test set.
+
+    Args:
+        metric: A name, two names, or the ratio `one/other`.
+    """
+    names = metric.split("/") if isinstance(metric, str) else metric
+    return SCENES if set(names) & set(OF_OBJECTS) else test_sets()[0]
 
 
 def cell(row: Row | None, quantity: str, dataset: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
@@ -150,58 +164,7 @@ def kept_features(run: str) -> Mapping[str, np.ndarray]:
     return stored
 
 
-# Tables 1, 3, 4 and 5
-
-
-def frameworks() -> pd.DataFrame:
-    """Table 1 in numbers: what the paper rates in words, of four frameworks and of the true pictures, on the first test set.
-
-    Returns:
-        As `tables.comparison`, labelled by framework, what the paper says of it, and quantity: colourfulness; spread of chroma
-        inside objects of a sampled colouring, also over the picture's mean chroma, since a gray picture has none; distance between
-        two colourings of a picture and share of an object's modes that several of them reach; milliseconds per picture at the
-        published size.
-
-    Unspecified: how the paper rates; it says low, fair, high, yes and no.
-    """
-    words = tables.published(PAPER, "table1").set_index(["method", "metric"])["printed"]
-    dataset, cells = test_sets()[0], []
-    for name, method in FRAMEWORKS.items():
-        row = METHODS[method]
-        assert row is not None
-        for quantity, (metric, rated, way) in _FEATURES.items():
-            labels = {"framework": name, "paper": f"{rated} {words[name, rated]}", "quantity": quantity}
-            cells.append(_feature(row._replace(way=way), metric, dataset, labels))
-        labels = {"framework": name, "paper": f"efficiency {words[name, 'efficiency']}", "quantity": "ms per picture"}
-        cells.append(Cell(labels, "latency_ms", values=latency(row), dataset="256x256", note=_no_latency(row)))
-    for quantity, metric in _TRUE_FEATURES.items():
-        cells.append(_feature(Row("disco"), metric, dataset, {"framework": TRUTH, "paper": "", "quantity": quantity}))
-    return tables.comparison(cells)
-
-
-_FEATURES = {
-    "colorfulness": ("cf_signed", "colorfulness", ""),
-    "spread inside objects": ("spread", "consistence", "samples"),
-    "spread over chroma": ("spread/chroma", "consistence", "samples"),
-    "difference of two colourings": ("diversity", "diversity", "samples"),
-    "modes reached": ("mode_coverage", "diversity", "samples"),
-}
-"""Metric, the paper's word for it, and the way of colouring that it is measured in."""
-_TRUE_FEATURES = {
-    "colorfulness": "true_cf_signed",
-    "spread inside objects": "spread_true",
-    "spread over chroma": "spread_true/true_chroma",
-}
-
-
-def _feature(row: Row, metric: str, dataset: str, labels: Mapping[str, str]) -> Cell:
-    """A measure, or the ratio of two, picture by picture."""
-    run, way = row_of(row)
-    found = [tables.tested(run, name, dataset=dataset, protocol=PROTOCOL, labels=labels, way=way) for name in metric.split("/")]
-    one, other = found[0], found[-1]
-    if len(found) == 1 or not (isinstance(one.values, pd.Series) and isinstance(other.values, pd.Series)):
-        return one
-    return one._replace(metric=metric, values=one.values / other.values)
+# Tables 3, 4 and 5
 
 
 def latency(row: Row) -> float | None:
@@ -216,10 +179,6 @@ def timed(row: Row) -> dict[str, float]:
     table = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["run"])
     found = table[table["run"] == run].select_dtypes("number").dropna(axis=1).to_dict("records")
     return {str(name): float(value) for name, value in found[0].items()} if found else {}
-
-
-def _no_latency(row: Row) -> str:
-    return "" if latency(row) is not None else f"{tables.NOT_MEASURED}: latency"
 
 
 def compared(
@@ -249,16 +208,17 @@ def compared(
     cells = []
     for name, row in rows.items():
         for dataset in [*theirs, *(ours if row else ())]:
-            for quantity in _asked(quantities, dataset):
+            for quantity in asked(quantities, dataset):
                 labels = {label: name, "pictures": dataset, "quantity": quantity}
                 cells.append(cell(row, quantity, dataset, labels=labels, published=printed.get((name, dataset, quantity))))
     return tables.comparison([*cells, *more])
 
 
-def _asked(quantities: Sequence[str], dataset: str) -> list[str]:
-    """Gray photographs have no truth to compare with, and nothing else needs the Inception Score."""
-    alone = ("colorfulness", "is")
-    return [q for q in quantities if (q in alone if dataset == NO_TRUTH else q != "is")]
+def asked(quantities: Sequence[str], dataset: str) -> list[str]:
+    """Gray photographs have no truth to compare with, other sets need no Inception Score, and only scenes know their objects."""
+    if dataset == NO_TRUTH:
+        return [q for q in quantities if q in ("colorfulness", "is")]
+    return [q for q in quantities if q != "is" and (dataset == SCENES or q not in OF_OBJECTS)]
 
 
 def costs() -> pd.DataFrame:
@@ -276,46 +236,28 @@ def costs() -> pd.DataFrame:
     return tables.comparison(cells)
 
 
-# Beyond the paper, and Figure 11
-
-
-def scenes() -> pd.DataFrame:
-    """What photographs cannot tell, on scenes: spread of chroma inside objects and modes reached, see `structure`."""
-    cells = []
-    asked = {"spread": ("spread", ""), "mean chroma": ("chroma", ""), "chroma error": ("ab_error", "")}
-    asked |= {f"{name}, sampled": (metric, "samples") for name, metric in _SAMPLED.items()}
-    asked |= {f"{name}, distinct": (metric, "distinct") for name, metric in _SAMPLED.items()}
-    shown = [row for row in METHODS.values() if row and not row.way] + [Row("disco_no_anchors"), Row("disco_mini_patches")]
-    for row in shown:
-        for quantity, (metric, way) in asked.items():
-            labels = {"run": row_of(row).run.split("/")[1], "quantity": quantity}
-            cells.append(_feature(row._replace(way=way), metric, "scenes", labels))
-    for quantity, metric in {"spread": "spread_true", "mean chroma": "true_chroma", "chroma error": "true_chroma"}.items():
-        about = "gray" if quantity == "chroma error" else TRUTH
-        cells.append(_feature(Row("disco"), metric, "scenes", {"run": about, "quantity": quantity}))
-    return tables.comparison(cells)
-
-
-_SAMPLED = {"spread": "spread", "difference of two": "diversity", "modes reached": "mode_coverage"}
+# Figure 11
 
 
 def by_anchors() -> pd.DataFrame:
-    """Colourfulness, chroma error and KID by number of anchors in training and in inference, on the first test set (Figure 11).
+    """Colourfulness, chroma error and FID by number of anchors in training and in inference, on the first test set (Figure 11).
 
     Returns:
         As `tables.comparison`, labelled by `trained with`, `anchors` (a number), `quantity`, and last `measure`, as a figure names
-        it: a stand-in says so.
+        it: a stand-in says so. KID takes the place of FID where there are too few pictures for it.
     """
-    cells = []
+    dataset, cells = test_sets()[0], []
+    distance = "kid" if cell(Row("disco"), "fid", dataset, labels={}).values is None else "fid"
     for trained, run in TRAINED_WITH.items():
         for tried in TRIED:
             way = "" if tried == trained else f"anchors_{tried}"
-            for quantity in ("colorfulness", "chroma error", "kid"):
+            for quantity in ("colorfulness", "chroma error", distance):
                 labels = {"trained with": f"{trained} anchors", "anchors": str(tried), "quantity": quantity}
-                cells.append(cell(Row(run, way), quantity, test_sets()[0], labels=labels))
+                cells.append(cell(Row(run, way), quantity, dataset, labels=labels))
     table = tables.comparison(cells)
     stand_in = table["metric"].str.endswith("_random")
-    measure = table["quantity"].replace("kid", "KID").mask(stand_in, "KID (stand-in: random weights)")
+    measure = table["quantity"].replace(distance, distance.upper())
+    measure = measure.mask(stand_in, f"{distance.upper()} (stand-in: random weights)")
     return table.assign(anchors=table["anchors"].astype(int), measure=measure)
 
 
@@ -323,10 +265,16 @@ def by_anchors() -> pd.DataFrame:
 
 
 def samples(*, photographs: int, scenes: int) -> list[str]:
-    """Kept sample pictures `<dataset>/<image>`: so many of the photographs, then of scenes; without either, the first ones."""
+    """Kept sample pictures `<dataset>/<image>`: so many photographs with a truth, then scenes; without either, the first ones."""
+    names = kept()
+    own = [n for n in names if n.startswith("photos/")] or [n for n in names if not n.startswith((f"{SCENES}/", f"{NO_TRUTH}/"))]
+    return own[:photographs] + kept(SCENES)[:scenes] or names[: photographs + scenes]
+
+
+def kept(dataset: str = "") -> list[str]:
+    """Sample pictures `<dataset>/<image>` of the run that stands for the paper's, of one data set or of all."""
     names = [n.removesuffix(".truth") for n in tables.samples(main()) if n.endswith(".truth")]
-    wanted = [n for n in names if n.startswith("photos/")][:photographs] + [n for n in names if n.startswith("scenes/")][:scenes]
-    return wanted or names[: photographs + scenes]
+    return [n for n in names if not dataset or n.startswith(f"{dataset}/")]
 
 
 def side_by_side(rows: Mapping[str, Row], names: Sequence[str]) -> tuple[list[list["np.ndarray | None"]], list[str]]:

@@ -52,7 +52,7 @@ def versus(
 
 def _gaps(first: Row | None, other: Row | None, quantities: Sequence[str], dataset: str) -> str | None:
     told = []
-    for quantity in quantities:
+    for quantity in disco.asked(quantities, dataset):
         sides = [disco.cell(row, quantity, dataset, labels={"row": f"{row}"}) for row in (first, other)]
         found = tables.difference(*sides)
         if found is None or found.low is None:
@@ -75,7 +75,7 @@ def _printed(exhibit: str, first: str, other: str, quantities: Sequence[str]) ->
 
 
 def kernel_distances(table: pd.DataFrame, label: str) -> str:
-    """Rows by their KID, best first, and the printed FID beside; a stand-in says so. From `disco.compared`.
+    """Rows by their KID, best first, and the published FID beside; a stand-in says so. From `disco.compared`.
 
     Args:
         table: With the quantities `kid` and `fid`.
@@ -96,12 +96,12 @@ def kernel_distances(table: pd.DataFrame, label: str) -> str:
     for dataset, values in printed.items():
         ordered = sorted(values.drop_duplicates().to_dict().items(), key=lambda item: float(item[1]))
         told = ", ".join(f"{name!s} {value:g}" for name, value in ordered)
-        lines.append(f"The paper's FID on {dataset}, best first: {told}.")
+        lines.append(f"Published FID on {dataset}, best first: {told}.")
     return listed(lines)
 
 
 def anchors(table: pd.DataFrame) -> str:
-    """How colourfulness, chroma error and KID change with the number of anchors in inference; from `disco.by_anchors`."""
+    """How colourfulness, chroma error and FID or KID change with the number of anchors in inference; from `disco.by_anchors`."""
     lines = []
     for measure, part in table.dropna(subset=["measured"]).groupby("measure", sort=False):
         for name, rows in part.groupby("trained with", sort=False):
