@@ -39,6 +39,17 @@ STAR_L = (35.0, 85.0)
 """Lightness of stars: colours show neither in black nor in white."""
 
 
+class Photographs(NamedTuple):
+    """Pictures without a truth in lines, gray first and then as methods colour them."""
+
+    rows: Sequence[Sequence[np.ndarray | None]]
+    columns: list[str]
+    labels: list[str]
+    """Of the lines."""
+    cells: list[Cell]
+    """Colourfulness per method as cells of Table 3, where that does not have the pictures anyway."""
+
+
 class Shown(NamedTuple):
     """Pictures in lines, and stars on some of them by line and column."""
 
@@ -237,14 +248,23 @@ def _spreads(found: pd.DataFrame) -> pd.DataFrame:
 # Figure 7
 
 
-def gray_photographs() -> tuple[Shown, list[str], list[Cell]]:
-    """Photographs without a truth, coloured by all frameworks of the profile (Figure 7 and the last columns of Table 3).
+def gray_photographs() -> Photographs:
+    """Photographs without a truth, coloured by all frameworks of the profile (Figure 7 and rows of Table 3).
 
-    Returns:
-        Lines of pictures, gray first; titles of the columns; colourfulness per method as cells of Table 3.
+    They are kept samples of the paper's legacy photographs, where the profile tests on them; else scikit-image's, coloured now.
     """
-    found = {name: disco.row_of(row).run for name, row in disco.METHODS.items() if row and not row.way}
+    rows = {name: row for name, row in disco.METHODS.items() if row and not row.way}
+    if disco.NO_TRUTH in disco.test_sets():
+        names = disco.kept(disco.NO_TRUTH)
+        lines, columns = disco.side_by_side(rows, names)
+        return Photographs([line[:-1] for line in lines], columns[:-1], [n.split("/")[1] for n in names], [])
+    found = {name: disco.row_of(row).run for name, row in rows.items()}
     found = {name: run for name, run in found.items() if config.load(run).present}
+    return _carried(found)
+
+
+def _carried(found: Mapping[str, str]) -> Photographs:
+    """The photographs of `GRAY`, coloured by runs by their methods' names."""
     grays = [_gray(place) for place in gray_files()]
     made = {name: [apply.colorize(gray, trained(run)[1], trained(run)[0]) for gray in grays] for name, run in found.items()}
     cells = []
@@ -253,7 +273,7 @@ def gray_photographs() -> tuple[Shown, list[str], list[Cell]]:
         labels = {"method": name, "pictures": GRAY_NAME, "quantity": "colorfulness"}
         cells.append(Cell(labels, "cf_signed", values=values, dataset=GRAY_NAME, seeds=1))
     rows = [[x.permute(1, 2, 0).numpy() for x in line] for line in zip(grays, *made.values(), strict=True)]
-    return Shown(rows, {}), ["gray", *made], cells
+    return Photographs(rows, ["gray", *made], list(GRAY), cells)
 
 
 def gray_files() -> list[Path]:

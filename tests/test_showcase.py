@@ -120,11 +120,21 @@ def test_distributions_are_those_of_anchors(shown: list[str]) -> None:
 
 
 def test_gray_photographs_are_coloured_by_what_is_trained(shown: list[str]) -> None:
-    grid, columns, cells = showcase.gray_photographs()
-    assert columns == ["gray", "DISCO"], "the profile has no other"
-    assert len(grid.rows) == len(showcase.GRAY)
-    assert all((line[0] == line[0][..., :1]).all() for line in grid.rows)
-    assert cells[0].labels == {"method": "DISCO", "pictures": showcase.GRAY_NAME, "quantity": "colorfulness"}
+    found = showcase.gray_photographs()
+    assert found.columns == ["gray", "DISCO"], "the profile has no other"
+    assert len(found.rows) == len(found.labels) == len(showcase.GRAY)
+    assert all((line[0] == line[0][..., :1]).all() for line in found.rows)
+    assert found.cells[0].labels == {"method": "DISCO", "pictures": showcase.GRAY_NAME, "quantity": "colorfulness"}
+
+
+def test_legacy_photographs_are_shown_where_the_profile_tests_on_them(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the scenes are taken for them."""
+    monkeypatch.setattr(disco, "NO_TRUTH", "scenes")
+    found = showcase.gray_photographs()
+    assert found.labels == [name.split("/")[1] for name in disco.kept("scenes")]
+    assert found.columns == ["gray", "DISCO"], "and no truth"
+    assert np.array_equal(found.rows[0][1], tables.sample("disco/disco", f"scenes/{found.labels[0]}.0"))
+    assert not found.cells, "Table 3 has them anyway"
 
 
 def test_failures_are_chosen_by_rule(shown: list[str]) -> None:
