@@ -241,6 +241,16 @@ def test_wide_tells_every_note_once_and_counts_pictures() -> None:
     assert tables.wide(frame, rows=["model"], column="quantity").loc[0, ["n", "note"]].tolist() == ["200", "epoch 2; cut"]
 
 
+def test_wide_takes_a_label_that_is_empty(tmp_path: Path) -> None:
+    """An empty label of a written table is read back as no label."""
+    told = {"quantity": "psnr", "published": None, "low": None, "high": None, "n": 4, "note": ""}
+    pd.DataFrame(
+        [{"model": "A", "said": "", "measured": 20.0, **told}, {"model": "B", "said": "high", "measured": 30.0, **told}]
+    ).to_csv(tmp_path / "table.csv", index=False)
+    shown = tables.wide(pd.read_csv(tmp_path / "table.csv"), rows=["model", "said"], column="quantity")
+    assert shown[["model", "said"]].to_numpy().tolist() == [["A", ""], ["B", "high"]]
+
+
 def test_wide_leaves_out_what_says_nothing() -> None:
     row = {"published": np.nan, "measured": np.nan, "low": np.nan, "high": np.nan, "n": pd.NA, "note": "not measured: x"}
     frame = pd.DataFrame(

@@ -334,8 +334,9 @@ def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFra
     Last come the number of pictures and the notes, where the table has them. Lines without any number are left out, and what was
     not measured needs no note in a line where something was: its cell is a dash.
     """
+    table = table.assign(**{name: table[name].astype(object).fillna("").astype(str) for name in rows})  # no label reads as NaN
     numbers = table[["measured", "published"]].notna()
-    keys = [table[name].astype(str) for name in rows]
+    keys = [table[name] for name in rows]
     table = table[numbers.any(axis=1).groupby(keys).transform("any")]
     if "note" in table:
         seen = table["note"].fillna("").str.startswith(NOT_MEASURED) & numbers["measured"].groupby(keys).transform("any")
