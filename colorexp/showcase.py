@@ -21,7 +21,7 @@ from colorexp.models.disco import Anchor, Coloured, Disco
 from colorexp.nn import superpixels
 from colorexp.report import disco, tables
 from colorexp.report.tables import Cell
-from colorexp.tasks.anchors import draws
+from colorexp.tasks.anchors import AnchorColorizer, draws
 from colorexp.tasks.automatic import chroma, lightness
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
@@ -127,6 +127,36 @@ def stars(batch: Batch, anchors: Sequence[Anchor]) -> list[Star]:
         rgb = color.lab_to_rgb(torch.stack([L, *torch.tensor(anchor.ab)]).view(1, 3, 1, 1)).flatten()
         found.append(Star(anchor.row, anchor.col, (float(rgb[0]), float(rgb[1]), float(rgb[2]))))
     return found
+
+
+# Figures 1 and 6
+
+
+def rebalanced(*, count: int) -> pd.DataFrame:
+    """What class rebalancing does to the colours of anchors, on the first test pictures of every data set.
+
+    A network that is trained with class weights learns probabilities times weights; dividing the weights out again gives those of
+    a network that was trained without.
+
+    Returns:
+        pictures, n, and the mean chroma in ab units of the most probable colours of the anchors, with and without the weights.
+    """
+    model, task = network(), runs.load(paths.run(disco.main()), evaluating=True)[1]
+    assert isinstance(task, AnchorColorizer)
+    centres, rows = color.ab_gamut(), []
+    for dataset in disco.test_sets():
+        found: dict[str, list[Tensor]] = {"as trained": [], "weights divided out": []}
+        names = [f"{dataset}/{image}" for image in test_pictures(dataset)[:count]]
+        for name in names:
+            batch = picture(name)
+            made = model.colorize(lightness(batch), draws(batch))
+            assert made.color_logits is not None
+            plain = made.color_logits - task.weights.log()[:, None, None]
+            for kind, logits in zip(found, (made.color_logits, plain), strict=True):
+                found[kind].append(centres[logits.argmax(1)][made.anchor_mask[:, 0]].norm(dim=1))
+        means = {kind: round(float(torch.cat(values).mean()), 1) for kind, values in found.items()}
+        rows.append({"pictures": dataset, "n": len(names), **means})
+    return pd.DataFrame(rows)
 
 
 # Figure 4

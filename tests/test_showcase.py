@@ -52,6 +52,17 @@ def test_stars_stand_on_anchors_in_their_colours(shown: list[str]) -> None:
     assert star.rgb[0] > star.rgb[1], "red"
 
 
+def test_rebalancing_is_divided_out(shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disco, "test_sets", lambda: ["scenes"])
+    (row,) = showcase.rebalanced(count=3).to_dict("records")
+    assert row["n"] == 3
+    assert row["as trained"] != row["weights divided out"]
+    task = runs.load(paths.run("disco/disco"))[1]  # without statistics all weights are one
+    monkeypatch.setattr(runs, "load", lambda *_, **__: (None, task))
+    (row,) = showcase.rebalanced(count=3).to_dict("records")
+    assert row["as trained"] == row["weights divided out"]
+
+
 def test_clusters_and_counts_have_as_many_stars_as_asked(shown: list[str]) -> None:
     clusters = showcase.clusters(shown[:2], anchors=3)
     assert [len(line) for line in clusters.rows] == [3, 3]
