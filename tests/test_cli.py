@@ -210,7 +210,7 @@ def test_an_unknown_profile_is_one_line(project: Path) -> None:
 
 
 def test_an_unknown_dataset_is_one_line(project: Path) -> None:
-    assert "no dataset 'coco' in params.yaml; datasets are: photos, scenes, folder" in refused(call("prepare", "coco"))
+    assert "no dataset 'lsun' in params.yaml; datasets are: photos, scenes, folder" in refused(call("prepare", "lsun"))
 
 
 def test_a_bad_picture_is_one_line_that_names_it(here: Path, tmp_path: Path) -> None:

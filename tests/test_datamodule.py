@@ -55,7 +55,7 @@ def scenes(project: Path) -> None:
 
 
 def data(**values: Any) -> Data:
-    usual = {"train_on": {"photos": 1}, "validate_on": "photos", "evaluate_on": ["photos"], "size": 16}
+    usual = {"train_on": {"photos": 1}, "validate_on": "photos", "size": 16}
     return Data(**{**usual, "train_view": "crop", "eval_view": "squash", **values})
 
 

@@ -437,7 +437,7 @@ def test_prior_is_a_distribution_around_the_colours_that_occur(photos: Path) -> 
 def test_statistics_of_several_datasets_count_as_training_sees_them(photos: Path) -> None:
     for name in ("one", "two"):
         prepare(dataset(name=name, root="photos/train" if name == "one" else "photos/test"))
-    common = {"validate_on": "one", "evaluate_on": ["one"], "size": 32, "train_view": "whole", "eval_view": "whole"}
+    common = {"validate_on": "one", "size": 32, "train_view": "whole", "eval_view": "whole"}
     both = training_statistics(Data(train_on={"one": 1, "two": 3}, **common))
     one, two = (training_statistics(Data(train_on={name: 1}, **common)) for name in ("one", "two"))
     assert both.pixels == one.pixels + 3 * two.pixels
