@@ -422,7 +422,7 @@ def failures(count: int) -> Mapping[str, str]:
     rows = rows[~rows["near_gray"]]  # what has no chroma cannot be missed
     rows = rows.assign(name=rows["dataset"] + "/" + rows["image"]).sort_values("ab_error", ascending=False)
     worst = rows.drop_duplicates("name").head(count)
-    found = {str(r.name): f"chroma error {r.ab_error:.0f}" for r in worst.itertuples(index=False)}
+    found = {str(r.name): f"error {r.ab_error:.0f}" for r in worst.itertuples(index=False)}
     objects = {name: int(picture(f"scenes/{name}")["instance_map"].unique().ne(0).sum()) for name in test_pictures("scenes")}
     fullest = sorted(objects, key=lambda name: -objects[name])
     return {**{f"scenes/{name}": f"{objects[name]} objects" for name in fullest[:count]}, **found}

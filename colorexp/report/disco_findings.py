@@ -14,7 +14,7 @@ DECIMALS = {"ssim": 3, "lpips": 3}
 
 
 def frameworks(table: pd.DataFrame) -> str:
-    """Frameworks by every quantity, largest first, and what the paper says of them; from `disco.frameworks`."""
+    """Frameworks by every quantity, largest first, and what the paper says of them; from `disco_frameworks.frameworks`."""
     lines = []
     found = table.dropna(subset=["measured"])
     for quantity, part in found.groupby("quantity", sort=False):
