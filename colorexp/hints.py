@@ -83,28 +83,27 @@ def rasterise(corners: Tensor, size: tuple[int, int], *, patch: int) -> Tensor:
         row, col = corners[outside][0].tolist()
         raise ValueError(f"hint at row {row}, column {col} leaves the picture of {height}x{width} (hint side {patch})")
     mask = torch.zeros(height, width, dtype=torch.bool)
-    offset = torch.cartesian_prod(torch.arange(patch), torch.arange(patch))
-    pixels = (corners[:, None] + offset).flatten(0, 1)
-    mask[pixels[:, 0], pixels[:, 1]] = True
+    rows, cols = (corners[:, axis, None] + torch.arange(patch) for axis in (0, 1))
+    mask[rows[:, :, None], cols[:, None]] = True
     return mask[None]
 
 
 def colours(ab: Tensor, mask: Tensor, *, patch: int, layout: Layout) -> Tensor:
-    """The colours that hints of one picture show, taken from the picture itself.
+    """The colours that hints show, taken from the pictures themselves.
 
     Args:
-        ab: Chroma. Shape (2, H, W).
-        mask: True = hinted. Shape (1, H, W).
+        ab: Chroma. Shape (B, 2, H, W).
+        mask: True = hinted. Shape (B, 1, H, W).
         patch: Side of a hint in pixels.
         layout: `free` hints show each pixel's colour, `cells` their mean.
 
     Returns:
-        Colour where hinted, zero elsewhere. Shape (2, H, W).
+        Colour where hinted, zero elsewhere. Shape (B, 2, H, W).
     """
     if layout == "cells":
         # sides that are no multiples leave a strip without cells, which no hint covers
-        mean = F.avg_pool2d(ab, patch).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
-        ab = F.pad(mean, (0, ab.shape[2] - mean.shape[2], 0, ab.shape[1] - mean.shape[1]))
+        mean = F.avg_pool2d(ab, patch).repeat_interleave(patch, 2).repeat_interleave(patch, 3)
+        ab = F.pad(mean, (0, ab.shape[3] - mean.shape[3], 0, ab.shape[2] - mean.shape[2]))
     return ab * mask
 
 

@@ -224,9 +224,10 @@ def test_a_sample_is_a_function_of_its_draw(photos: None) -> None:
 
 
 def test_samples_carry_names_hints_and_maps(photos: None, scenes: None) -> None:
-    both = pictures(["photos", "scenes"])
-    photo, scene = both[Draw(0, ("x",))], both[Draw(7, ("x",))]
-    assert (photo["id"], scene["id"]) == ("photos/train0", "scenes/train0")
+    both = pictures(["photos", "scenes"], "val")
+    first = both.entries.index(("scenes", 0))
+    photo, scene = both[Draw(0, ("x",))], both[Draw(first, ("x",))]
+    assert (photo["id"], scene["id"]) == ("photos/val0", "scenes/val0")
     assert photo["rgb"].shape == (3, 16, 16)
     assert photo["hint_mask"].dtype == torch.bool
     assert int(photo["hint_mask"].sum()) == 4 * 2 * 2
@@ -236,13 +237,18 @@ def test_samples_carry_names_hints_and_maps(photos: None, scenes: None) -> None:
     assert all(np.array_equal(scene[name].numpy(), stored.maps[name]) for name in store.MAPS)
 
 
+def test_training_reads_no_maps(scenes: None) -> None:
+    assert not set(pictures(["scenes"])[Draw(0, ("x",))]) & set(store.MAPS)
+
+
 def test_collate_keeps_what_all_samples_have(photos: None, scenes: None) -> None:
-    both = pictures(["photos", "scenes"])
-    mixed = collate([both[Draw(i, ("x",))] for i in (0, 7)])
+    both = pictures(["photos", "scenes"], "val")
+    first = both.entries.index(("scenes", 0))
+    mixed = collate([both[Draw(i, ("x",))] for i in (0, first)])
     assert set(mixed) == {"id", "draw", "rgb", "hint_mask"}
-    assert mixed["id"] == ["photos/train0", "scenes/train0"]
+    assert mixed["id"] == ["photos/val0", "scenes/val0"]
     assert mixed["rgb"].shape == (2, 3, 16, 16)
-    pure = collate([both[Draw(i, ("x",))] for i in (7, 8)])
+    pure = collate([both[Draw(first + i, ("x",))] for i in (0, 1)])
     assert pure["class_map"].shape == (2, 16, 16)
 
 

@@ -146,7 +146,7 @@ def test_the_first_hint_outside_is_named(corner: list[int]) -> None:
 def test_free_hints_show_every_pixel_of_their_own() -> None:
     ab = torch.randn(2, 10, 12, generator=rng())
     mask = hints.rasterise(torch.tensor([[0, 0], [5, 7]]), (10, 12), patch=3)
-    shown = hints.colours(ab, mask, patch=3, layout="free")
+    shown = hints.colours(ab[None], mask[None], patch=3, layout="free")[0]
     assert torch.equal(shown[:, mask[0]], ab[:, mask[0]])
     assert not shown[:, ~mask[0]].any()
 
@@ -155,7 +155,7 @@ def test_cells_show_their_mean() -> None:
     ab = torch.randn(2, 10, 13, generator=rng())  # 3 x 4 cells and a strip right and below
     corners = draw("5", size=(10, 13), patch=3, layout="cells")
     mask = hints.rasterise(corners, (10, 13), patch=3)
-    shown = hints.colours(ab, mask, patch=3, layout="cells")
+    shown = hints.colours(ab[None], mask[None], patch=3, layout="cells")[0]
     assert shown.shape == ab.shape
     for row, col in corners.tolist():
         cell = (slice(None), slice(row, row + 3), slice(col, col + 3))
@@ -167,7 +167,7 @@ def test_showing_colours_leaves_the_picture_alone() -> None:
     ab = torch.randn(2, 8, 8, generator=rng())
     before, mask = ab.clone(), hints.rasterise(torch.tensor([[0, 0]]), (8, 8), patch=4)
     for layout in ("free", "cells"):
-        hints.colours(ab, mask, patch=4, layout=layout).zero_()
+        hints.colours(ab[None], mask[None], patch=4, layout=layout).zero_()
     assert torch.equal(ab, before)
 
 

@@ -78,7 +78,8 @@ def _random_area(height: int, width: int, rng: Generator) -> tuple[int, int]:
 def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(planes.shape[-2:]) == size:
         return planes
-    rgb = F.interpolate(planes[None, :3].float(), size, mode="bicubic", antialias=True).round().clamp(0, 255).to(torch.uint8)
+    wide = F.interpolate(planes[None, :3].float(), size, mode="bicubic", antialias=True)
+    rgb = wide.clamp_(0, 255).add_(0.5).to(torch.uint8)  # round() takes as long as the interpolation
     if len(planes) == 3:
         return rgb[0]
     labels = F.interpolate(planes[None, 3:], size, mode="nearest-exact")
@@ -113,6 +114,7 @@ class Pictures(Dataset[dict[str, Any]]):
         locate: Callable[[str], Path] = paths.prepared,
     ) -> None:
         self.view, self.choose, self.patch = view, choose, patch
+        self.mapped = split != "train"  # only measures ask what a pixel shows
         self.shards = {name: Shards(locate(name), split) for name in names}
         self.entries: list[tuple[str, int]] = []
         self.near_gray: list[bool] = []
@@ -152,9 +154,10 @@ class Pictures(Dataset[dict[str, Any]]):
         name, row = self.entries[draw.index]
         record = self.shards[name][row]
         identity = f"{name}/{record.id}"
-        planes = np.concatenate([record.rgb.transpose(2, 0, 1), *(plane[None] for plane in record.maps.values())])
-        cut = self.view.apply(torch.from_numpy(planes), generator(*draw.key, identity, "picture"))
-        return identity, cut, list(record.maps)
+        maps = record.maps if self.mapped else {}
+        planes = np.dstack([record.rgb, *maps.values()])  # a copy: tensors do not like memory that is read-only
+        cut = self.view.apply(torch.from_numpy(planes).permute(2, 0, 1), generator(*draw.key, identity, "picture"))
+        return identity, cut, list(maps)
 
 
 class StepSampler(Sampler[list[Draw]]):
@@ -274,9 +277,9 @@ def to_physical(raw: Mapping[str, Any], *, patch: int, layout: hints.Layout) -> 
     """Bytes -> physical Lab and hint colours, on whatever device the bytes are."""
     lab = color.rgb_to_lab(color.from_8bit(raw["rgb"]))
     L, ab = lab[:, :1].contiguous(), lab[:, 1:].contiguous()
-    shown = [hints.colours(*pair, patch=patch, layout=layout) for pair in zip(ab, raw["hint_mask"], strict=True)]
+    shown = hints.colours(ab, raw["hint_mask"], patch=patch, layout=layout)
     rest = {key: value for key, value in raw.items() if key != "rgb"}
-    return cast(Batch, {**rest, "L": L, "ab": ab, "hint_ab": torch.stack(shown)})
+    return cast(Batch, {**rest, "L": L, "ab": ab, "hint_ab": shown})
 
 
 class ColorizationData(LightningDataModule):
