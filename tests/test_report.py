@@ -120,6 +120,15 @@ def test_a_measure_that_a_run_lacks_says_so(two_runs: Path) -> None:
     assert elsewhere.note == "not measured: cub, which this profile lacks"
 
 
+def test_a_stand_in_speaks_under_its_own_name(two_runs: Path) -> None:
+    run = "user_guided/res_unet"
+    tables.results(run).rename(columns={"accuracy": "lpips_alex_random"}).to_parquet(paths.results(run))
+    cell = tables.tested(run, "lpips_alex", dataset="scenes", protocol="0.5%", labels={"model": "A"})
+    assert cell.metric == "lpips_alex_random"
+    assert cell.note.startswith("stand-in")
+    assert cell.values is not None
+
+
 def test_an_unevaluated_run_is_named(project: Path) -> None:
     config.use_profile("cpu")
     with pytest.raises(FileNotFoundError, match="user_guided/spread has not been evaluated"):

@@ -124,7 +124,7 @@ def axis_of(metric: str) -> str:
     """A measure as an axis names it."""
     if metric == "psnr":
         return "PSNR (dB)"
-    return "LPIPS stand-in, random weights" if metric.endswith("_random") else f"LPIPS ({metric.split('_')[1]})"
+    return "LPIPS stand-in, random weights" if metric.endswith(tables.STAND_IN) else f"LPIPS ({metric.split('_')[1]})"
 
 
 def patchwork(metrics: Sequence[str] = ("boundary_psnr", "patch_error_variance")) -> pd.DataFrame:

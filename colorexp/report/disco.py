@@ -147,7 +147,7 @@ def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Ce
         return empty._replace(note=f"{tables.NOT_MEASURED}: {len(ours)} pictures say nothing of a distribution")
     value = metrics.inception_score(ours) if quantity == "is" else getattr(metrics, quantity)(ours, truth)
     network = extractor(str(cfg.evaluation.features), cfg.evaluation.weights)
-    notes = [f"{len(ours)} pictures", "stand-in: an Inception with random weights" if network.endswith("_random") else ""]
+    notes = [f"{len(ours)} pictures", "stand-in: an Inception with random weights" if network.endswith(tables.STAND_IN) else ""]
     note = "; ".join(filter(None, [*notes, tables.reduced(run)]))
     return empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)", seeds=1, note=note)
 
@@ -255,7 +255,7 @@ def by_anchors() -> pd.DataFrame:
                 labels = {"trained with": f"{trained} anchors", "anchors": str(tried), "quantity": quantity}
                 cells.append(cell(Row(run, way), quantity, dataset, labels=labels))
     table = tables.comparison(cells)
-    stand_in = table["metric"].str.endswith("_random")
+    stand_in = table["metric"].str.endswith(tables.STAND_IN)
     measure = table["quantity"].replace(distance, distance.upper())
     measure = measure.mask(stand_in, f"{distance.upper()} (stand-in: random weights)")
     return table.assign(anchors=table["anchors"].astype(int), measure=measure)

@@ -89,7 +89,7 @@ def kernel_distances(table: pd.DataFrame, label: str) -> str:
         told = ", ".join(f"{row[label]} {row['measured']:.3g}" for row in part.to_dict("records"))
         random = (
             " (an Inception with random weights: it compares textures, not things)"
-            if part["metric"].iloc[0].endswith("_random")
+            if part["metric"].iloc[0].endswith(tables.STAND_IN)
             else ""
         )
         lines.append(f"KID on {dataset}{random}, best first: {told}.")

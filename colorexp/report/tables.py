@@ -17,6 +17,8 @@ RESAMPLES = 2000
 INTERVAL_MINIMUM = 20
 """Fewer pictures carry no interval."""
 NOT_MEASURED = "not measured"
+STAND_IN = "_random"
+"""How the name of a measure ends whose network has random weights, for want of trained ones."""
 
 
 # Results of runs
@@ -137,17 +139,24 @@ class Cell(NamedTuple):
 def tested(
     run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None, way: str = ""
 ) -> Cell:
-    """A test result: one value per picture that is not near gray, averaged over the run's repetitions; `way` as in `results`."""
+    """A test result: one value per picture that is not near gray, averaged over the run's repetitions; `way` as in `results`.
+
+    Of a measure whose network had no weights it is what its stand-in says, under that one's name and with a note.
+    """
     cfg = config.load(run)
     if cfg.absence:
         return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
     chosen = _counted(run, dataset, protocol, way=way)
+    notes = [reduced(run)]
+    if metric not in chosen and f"{metric}{STAND_IN}" in chosen:
+        metric += STAND_IN
+        notes.insert(0, "stand-in: a network with random weights")
     if metric not in chosen or chosen[metric].isna().all():
         missing = metric if dataset in cfg.evaluation.evaluate_on else f"{dataset}, which this profile lacks"
         return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
     seeds = chosen["seed"].nunique()
-    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=reduced(run))
+    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note="; ".join(filter(None, notes)))
 
 
 def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False, way: str = "") -> pd.DataFrame:

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from colorexp import backbones, color, losses
 from colorexp.models.disco import Anchor
 from colorexp.seeding import generator
-from colorexp.tasks.automatic import SAMPLES, Automatic, chroma, lightness
+from colorexp.tasks.automatic import SAMPLES, Automatic, chroma, class_weights, lightness
 from colorexp.tasks.base import Setting
 from colorexp.types import Batch, Prediction
 
@@ -67,8 +67,6 @@ class AnchorColorizer(Automatic):
         temperature: float = 1.0,
     ) -> None:
         super().__init__(model, setting)
-        if rebalance is not None and not 0 < rebalance <= 1:
-            raise ValueError(f"rebalance must be None or in (0, 1], got {rebalance}")
         if perceptual_weight < 0:
             raise ValueError(f"perceptual_weight must not be negative, got {perceptual_weight}")
         if not 1 <= perceptual_layers <= len(LAYERS):
@@ -78,10 +76,7 @@ class AnchorColorizer(Automatic):
         if getattr(model, "locate", None) == "truth":
             raise ValueError("locate must be 'features' or 'random' in a run: the truth is a way to colour, `truth_clusters`")
         self.perceptual_weight, self.temperature = perceptual_weight, temperature
-        weights = torch.ones(color.GAMUT_BINS)
-        if rebalance is not None and setting.statistics is not None:
-            weights = color.rebalancing_weights(setting.statistics.prior, smoothing=rebalance).float()
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", class_weights(setting, rebalance), persistent=False)
         self.layers = list(LAYERS)[:perceptual_layers]
         self._vgg: list[nn.Module] = []  # in a list, so that its weights are no part of what is trained and saved
 

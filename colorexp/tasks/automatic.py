@@ -95,15 +95,10 @@ class GamutClassifier(Automatic):
         decode_temperature: float = 0.38,
     ) -> None:
         super().__init__(model, setting)
-        if rebalance is not None and not 0 < rebalance <= 1:
-            raise ValueError(f"rebalance must be None or in (0, 1], got {rebalance}")
         if not 0 < decode_temperature <= 1:
             raise ValueError(f"decode_temperature must be in (0, 1], got {decode_temperature}")
         self.decode_temperature = decode_temperature
-        weights = torch.ones(color.GAMUT_BINS)
-        if rebalance is not None and setting.statistics is not None:
-            weights = color.rebalancing_weights(setting.statistics.prior, smoothing=rebalance).float()
-        self.register_buffer("weights", weights, persistent=False)
+        self.register_buffer("weights", class_weights(setting, rebalance), persistent=False)
         self.register_buffer("centres", color.ab_gamut(), persistent=False)
 
     def inputs(self, batch: Batch) -> Tensor:
@@ -253,6 +248,25 @@ def lightness(batch: Batch) -> Tensor:
 def chroma(batch: Batch) -> Tensor:
     """True ab of a batch as DISCO scales it, ab / 110. Shape (B, 2, H, W)."""
     return color.normalise(batch["L"], batch["ab"], SCALE)[1]
+
+
+def class_weights(setting: Setting, rebalance: float | None) -> Tensor:
+    """What every gamut bin counts in a cross-entropy: 1, or by its rarity among the training pictures. Shape (313,).
+
+    Args:
+        setting: Holds the prior of the training pictures; where a network is only applied it does not, and weights are 1.
+        rebalance: lambda, the share of the uniform distribution in the prior, in (0, 1]; None weights all bins alike.
+
+    Raises:
+        ValueError: If `rebalance` is outside that range.
+
+    Source: Colorful Image Colorization (Zhang et al. 2016), section 2.2, eq. 4.
+    """
+    if rebalance is not None and not 0 < rebalance <= 1:
+        raise ValueError(f"rebalance must be None or in (0, 1], got {rebalance}")
+    if rebalance is None or setting.statistics is None:
+        return torch.ones(color.GAMUT_BINS)
+    return color.rebalancing_weights(setting.statistics.prior, smoothing=rebalance).float()
 
 
 def _symbols(batch: Batch, centres: Tensor, cell: int) -> Tensor:
