@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from colorexp import color, weights
 from colorexp.models.disco import Disco
+from colorexp.models.exemplar import Exemplar
 from colorexp.models.spixnet import SPixNet
 from colorexp.models.unet import ResUNet, SimpleUNet, TransUNet
 from colorexp.models.vit import IColoriT
@@ -17,10 +18,12 @@ from colorexp.models.vit import IColoriT
 
 class _Family(NamedTuple):
     build: Callable[[Mapping[str, Tensor]], nn.Module]
-    renames: tuple[tuple[str, str], ...]
+    renames: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
     """Patterns applied in turn to every released name."""
     constants: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda _: {}
     """Released tensors that our module computes instead of storing: they must hold these values."""
+    reshape: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict
+    """Released tensors in the shapes that our module keeps them in; those that it has no use for are left out."""
     finish: Callable[[Any], nn.Module] = nn.Module.eval
     """What is done to the loaded module."""
 
@@ -130,6 +133,52 @@ def _disco(state: Mapping[str, Tensor]) -> Disco:
 _RELEASED_HEADS = 8
 """Nor does one tell how many heads the transformers of DISCO have."""
 
+_EXEMPLAR = (
+    (r"^model_head", "extractor.head"),
+    (r"^model([1-6])\.", r"extractor.conv\1."),
+    (r"^global_network\.model_1\.0", "database.gate.6"),
+    (r"^global_network\.model", "database.gate"),
+    (r"^model7", "database.query.0"),
+    (r"^model_hist\.(\d)", lambda match: f"database.query.{int(match[1]) + 1}"),
+    (r"^ref_network_align", "reference_encoder"),
+    (r"^ref_network_hist", "database_encoder"),
+    (r"encoder\.model([12])", lambda match: f"encoder.quarter.{int(match[1]) - 1}"),
+    (r"encoder\.model3", "encoder.eighth"),
+    (r"encoder\.model4", "encoder.sixteenth"),
+    (r"^conf_feature_align\.", "correspondence.judges.0."),
+    (r"^conf_feature_hist\.", "correspondence.judges.1."),
+    (r"\bfc1\.0", "0"),
+    (r"\bfc2\.0", "3"),
+    (r"^resblock(\d)_1\.0", r"decoder.stages.\1.refine.0"),
+    (r"^resblock(\d)_([23])\.conv_block", lambda match: f"decoder.stages.{match[1]}.refine.{int(match[2]) + 1}.body"),
+    (r"^model(8|9|10)up\.0", lambda match: f"decoder.stages.{int(match[1]) - 8}.up"),
+    (r"^model\dshort(8|9|10)\.0", lambda match: f"decoder.stages.{int(match[1]) - 8}.skip"),
+    (r"^model(8|9|10)\.", lambda match: f"decoder.stages.{int(match[1]) - 8}.last."),
+    (r"^model_tail_(\d)\.0", lambda match: f"decoder.tails.{int(match[1]) - 1}.0"),
+    (r"^model_out(\d)\.0", lambda match: f"decoder.tails.{int(match[1]) - 1}.2"),
+)
+
+
+def _exemplar(state: Mapping[str, Tensor]) -> Exemplar:
+    positions = state["conf_feature_align.fc1.0.weight"].shape[1]
+    return Exemplar(
+        width=len(state["model_head.0.bias"]),
+        variant="released",
+        bins=cast(Any, len(state["model_hist.6.bias"])),
+        reference_side=4 * math.isqrt(positions),
+    )
+
+
+def _exemplar_shapes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the classifier of categories, and fully connected layers as such, not as convolutions of one position."""
+    for name in _CLASSIFIER:
+        state[name]
+    kept = {name: tensor for name, tensor in state.items() if name not in _CLASSIFIER}
+    return {name: tensor.squeeze(-1) if name.startswith("conf_") and tensor.ndim == 3 else tensor for name, tensor in kept.items()}
+
+
+_CLASSIFIER = ("classify_network.fc.weight", "classify_network.fc.bias")
+
 _FAMILIES = {
     "icolorit": _Family(
         _icolorit,
@@ -144,6 +193,7 @@ _FAMILIES = {
     ),
     "spixnet": _Family(lambda state: SPixNet(width=len(state["net.conv0a.0.weight"]), cell=_RELEASED_CELL), _SPIXNET),
     "disco": _Family(_disco, _DISCO, finish=Disco.folded),
+    "exemplar": _Family(_exemplar, _EXEMPLAR, reshape=_exemplar_shapes),
     "simple_unet": _Family(
         lambda state: SimpleUNet(bins=_bins(state)),
         (
@@ -178,11 +228,12 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
     """Build our module for a released checkpoint and load every tensor of it.
 
     Args:
-        family: `icolorit`, `spixnet`, `disco`, `simple_unet`, `res_unet` or `trans_unet`.
+        family: `icolorit`, `spixnet`, `disco`, `exemplar`, `simple_unet`, `res_unet` or `trans_unet`.
         state: The released state dict, under its own names.
 
     Returns:
-        The module in eval mode; DISCO with its spectral norms divided into the weights.
+        The module in eval mode; DISCO with its spectral norms divided into the weights, the exemplar network without the
+            classifier of categories that its colours do not depend on.
 
     Raises:
         ValueError: If the family is unknown, or a name is missing, left over, of another shape or, where our module computes it, of
@@ -192,7 +243,7 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
         raise ValueError(f"unknown family {family!r}; choose one of {', '.join(_FAMILIES)}")
     spec = _FAMILIES[family]
     try:
-        module = spec.build(state)
+        module, reshaped = spec.build(state), spec.reshape(state)
     except KeyError as missing:
         raise ValueError(f"this is no {family} checkpoint: it lacks {missing}") from None
     constants = spec.constants(state)
@@ -200,7 +251,7 @@ def from_released(family: str, state: Mapping[str, Tensor]) -> nn.Module:
     if wrong:
         raise ValueError(f"the {family} checkpoint holds other constants than {type(module).__name__}: {'; '.join(wrong)}")
     renamed = {}
-    for name, tensor in state.items():
+    for name, tensor in reshaped.items():
         if name in constants:
             continue
         ours = name

@@ -9,6 +9,8 @@ from golden_rule import filled_state, golden, golden_input
 from colorexp import color, interop
 from colorexp.models.disco import Disco
 from colorexp.models.disco.anchors import Located
+from colorexp.models.exemplar import Exemplar
+from colorexp.models.exemplar.network import Reference
 from colorexp.models.unet import ResUNet, SimpleUNet, TransUNet
 from colorexp.models.vit import IColoriT
 
@@ -82,7 +84,9 @@ def test_another_number_of_bins_is_read_from_the_checkpoint() -> None:
 
 
 def test_an_unknown_family_is_named_beside_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'deoldify'; choose one of icolorit, spixnet, disco, simple_unet, res_unet, trans_unet"):
+    with pytest.raises(
+        ValueError, match=r"'deoldify'; choose one of icolorit, spixnet, disco, exemplar, simple_unet, res_unet, trans_unet"
+    ):
         interop.from_released("deoldify", {})
 
 
@@ -186,6 +190,67 @@ class TestDisco:
         state = {**filled_state_of_disco(), "mid_word_prj.weight": torch.zeros(312, 64)}
         with pytest.raises(ValueError, match="colours are 313 bins, this checkpoint has 312"):
             interop.from_released("disco", state)
+
+
+class TestExemplar:
+    @staticmethod
+    @lru_cache
+    def released() -> Exemplar:
+        module = interop.from_released("exemplar", filled_state_of_exemplar())
+        assert isinstance(module, Exemplar)
+        return module
+
+    def test_released_weights_give_the_released_colours(self) -> None:
+        module, g = self.released(), golden("exemplar")
+        ab_n = golden_input("ex_ref_ab", (1, 2, 64, 64), low=-0.6, high=0.6)
+        histogram = golden_input("ex_hist", (1, 198))
+        with torch.no_grad():
+            key = module.correspondence.features(module.extractor(g["reference_L"]), g["reference_L"])
+            reference = Reference(key, ab_n, histogram / histogram.sum(), torch.tensor([False]))
+            colored = module.transfer(module.extractor(g["target_L"]), g["target_L"], reference)
+        for i, (ours, step) in enumerate(zip(colored.ab_n, (1, 2, 4), strict=True)):  # every second or fourth pixel is stored
+            released = g[f"output_{i}"]
+            assert (ours[..., ::step, ::step] - released).abs().max() <= 1e-4 * released.abs().max()
+
+    def test_all_but_the_classifier_of_the_published_parameters_are_there(self) -> None:
+        state = filled_state_of_exemplar()
+        assert sum(tensor.numel() for tensor in state.values()) == 72_829_686
+        classifier = sum(tensor.numel() for name, tensor in state.items() if name.startswith("classify_network"))
+        assert sum(p.numel() for p in self.released().parameters()) == 72_829_686 - classifier == 72_316_686
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("ref_network_hist.model1.2.bias", r"missing database_encoder\.quarter\.0\.2\.bias$"),
+            ("resblock2_3.conv_block.3.weight", r"missing decoder\.stages\.2\.refine\.4\.body\.3\.weight$"),
+            ("classify_network.fc.bias", r"no exemplar checkpoint: it lacks 'classify_network\.fc\.bias'"),
+            ("model_head.0.bias", r"no exemplar checkpoint: it lacks 'model_head\.0\.bias'"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, name: str, message: str) -> None:
+        state = filled_state_of_exemplar()
+        del state[name]
+        with pytest.raises(ValueError, match=message):
+            interop.from_released("exemplar", state)
+
+    def test_what_is_left_over_is_named(self) -> None:
+        state = {**filled_state_of_exemplar(), "model11.0.weight": torch.zeros(1)}
+        with pytest.raises(ValueError, match=r"exemplar checkpoint does not fit Exemplar: unexpected model11\.0\.weight$"):
+            interop.from_released("exemplar", state)
+
+    def test_other_colours_are_refused(self) -> None:
+        state = {**filled_state_of_exemplar(), "model_hist.6.bias": torch.zeros(441)}
+        with pytest.raises(ValueError, match="bins must be 198 or 313, got 441"):
+            interop.from_released("exemplar", state)
+
+
+@lru_cache
+def _exemplar_state() -> dict[str, torch.Tensor]:
+    return filled_state("exemplar")
+
+
+def filled_state_of_exemplar() -> dict[str, torch.Tensor]:
+    return dict(_exemplar_state())
 
 
 @lru_cache
