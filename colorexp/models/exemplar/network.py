@@ -85,7 +85,7 @@ class Exemplar(nn.Module):
     """Colours a picture like a reference: from the reference where it shows the same things, else from a database of colours.
 
     A reference of visible colour nowhere (`is_gray`) is not used: its histogram counts as uniform and all colours come from the
-    database. Without a database, such a reference makes the picture gray.
+    database. Where there is no database, gray is what the reference gives.
 
     Args:
         width: Channels at full resolution; the deepest maps have sixteen times as many.
@@ -124,11 +124,8 @@ class Exemplar(nn.Module):
         super().__init__()
         _check_options(width, reference_side, variant=variant, sources=sources, fuse=fuse, prior=prior)
         self.variant, self.sources, self.fuse, self.reference_side = VARIANTS[variant], sources, fuse, reference_side
-        looks, knows, gated = (
-            sources in ("reference", "both"),
-            sources in ("database", "both"),
-            sources == "both" and fuse == "gate",
-        )
+        looks, knows = sources in ("reference", "both"), sources in ("database", "both")
+        gated = looks and knows and fuse == "gate"
         own, hidden, grid = self.variant.own_confidence, HIDDEN * width, reference_side // CELL
         judges = (1 if own else 2) if gated else 0
         lightness, way = self.variant.lightness, self.variant.prior if prior else None
