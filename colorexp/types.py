@@ -31,6 +31,10 @@ class Batch(TypedDict):
     """(B, 1, h, w) float32, lightness of the reference picture of exemplar colorization."""
     reference_ab: NotRequired[Tensor]
     """(B, 2, h, w) float32, chroma of the reference picture."""
+    reference_own: NotRequired[Tensor]
+    """(B,) bool, True where the reference is a warped copy of the picture itself."""
+    reference_id: NotRequired[list[str]]
+    """`<dataset>/<name>` of every reference, or `palettes/<number>`."""
 
 
 class Prediction(NamedTuple):
