@@ -1,8 +1,10 @@
 """What exemplar colorization is trained for, how its two players take turns, and what its gate tells."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from tiny import change, clone, make_batch, quick, same, seeded
 from torch import Tensor, nn
 
-from colorexp import backbones, color, losses, runs, weights
+from colorexp import backbones, color, runs, weights
 from colorexp.config import Run
 from colorexp.data.datamodule import ColorizationData
 from colorexp.models.discriminator import PatchGAN
@@ -465,6 +467,17 @@ class TestTraining:
         history = pd.read_csv(fitted("result", gan_weight=0.0, **{key: value}) / "history.csv")
         assert history["step"].tolist() == [4, 8]
 
+    @pytest.mark.parametrize(("gan_weight", "finds", "refused"), [(0.1, False, True), (0.1, True, False), (0.0, False, False)])
+    def test_processes_that_wait_for_both_players_are_refused(
+        self, gan_weight: float, finds: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """DDP says nothing that leads to the cause."""
+        task = task_of(gan_weight=gan_weight)
+        shared = SimpleNamespace(model=SimpleNamespace(find_unused_parameters=finds))
+        monkeypatch.setattr(ExemplarColorizer, "trainer", shared)
+        with pytest.raises(ValueError, match="ddp_find_unused_parameters_true") if refused else nullcontext():
+            task.on_train_start()
+
     def test_a_seed_is_its_critic(self, here: Path) -> None:
         one, again, other = (runs.build_task(run_of(seed=seed)) for seed in (0, 0, 1))
         first = [task.critic.layers[0].weight for task in (one, again, other)]
@@ -480,8 +493,3 @@ class TestTraining:
         assert history["step"].tolist() == [4, 8]
         for name in ("histogram", "sparse", "l1"):
             assert history[f"train/{name}"].tolist() == pytest.approx(whole[f"train/{name}"].tolist(), rel=0.05)
-
-
-def test_losses_of_the_gate_fit_its_shape() -> None:
-    """Mean over pixels, not over sources."""
-    assert losses.gate_entropy(torch.full((1, 2, 3, 3), 0.5)).item() == pytest.approx(math.log(2), rel=1e-5)

@@ -61,6 +61,8 @@ class ExemplarColorizer(Automatic):
 
     Unspecified: supervision of the two smaller outputs; losses on colours are averages over all three.
 
+    Unspecified: what becomes of stage 1's critic; a run keeps its network alone, and stage 2 begins with a new critic.
+
     Unspecified: pretrained weights of VGG19 are looked for where torch keeps them; without them its fixed random stand-in
         (`vgg19_random`) compares edges and colours rather than objects.
     """
@@ -100,12 +102,11 @@ class ExemplarColorizer(Automatic):
         if gan_weight:
             _check_fitting(setting)
             self.critic = PatchGAN(width=critic_width)
-            self.critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
             self.automatic_optimization = False
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Lightness, lightness and chroma of the reference, all scaled for the network."""
-        if not self.takes_reference:
+        """Lightness, then lightness and chroma of the reference, if there is one; all scaled for the network."""
+        if not self.takes_reference or "reference_L" not in batch:
             return lightness(batch), None, None
         return lightness(batch), *color.normalise(batch["reference_L"], batch["reference_ab"], "disco")
 
@@ -117,6 +118,15 @@ class ExemplarColorizer(Automatic):
             return super().configure_optimizers()
         players = [self.optimizer([p for p in player.parameters() if p.requires_grad]) for player in (self.model, self.critic)]
         return players, [{"scheduler": self.schedule(player), "interval": "step"} for player in players]
+
+    def on_train_start(self) -> None:
+        """Refuses to share work among processes that wait for gradients of both players in every turn.
+
+        Raises:
+            ValueError: If they do.
+        """
+        if self.critic is not None and not getattr(self.trainer.model, "find_unused_parameters", True):
+            raise ValueError("strategy must be 'ddp_find_unused_parameters_true' in several processes while gan_weight is above 0")
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The critic's turn, then the network's.
