@@ -44,6 +44,9 @@ class Colorizer(LightningModule):
     takes_hints: bool = True
     """Whether hints change the prediction."""
 
+    takes_reference: bool = False
+    """Whether a picture is coloured after a reference, which every batch then holds."""
+
     def __init__(self, model: nn.Module, setting: Setting) -> None:
         super().__init__()
         self.model = model
