@@ -5,12 +5,16 @@ import re
 from pathlib import Path
 
 from colorexp import paths
+from colorexp.data import pairlist
 
 NOT_RUN = "not run in this profile"
 
 
 def reason(stage: str) -> str | None:
-    """Why the profile leaves out `train/<run>`, `evaluate/<run>` or `prepare/<dataset>`, as the stage `sources` found, or None.
+    """Why the profile leaves out a stage, as the stage `sources` found, or None.
+
+    Args:
+        stage: `train/<run>`, `evaluate/<run>`, `prepare/<dataset>` or `pairs/<dataset>`.
 
     Raises:
         ValueError: If it was found in another profile.
@@ -29,7 +33,7 @@ def write(kind: str, name: str, why: str, *, out: str | None) -> None:
     """Write the outputs of one stage.
 
     Args:
-        kind: `prepare`, `train` or `evaluate`.
+        kind: `prepare`, `pairs`, `train` or `evaluate`.
         name: The dataset or the run.
         why: From `reason`.
         out: What the notebook was asked to write.
@@ -37,15 +41,22 @@ def write(kind: str, name: str, why: str, *, out: str | None) -> None:
     Raises:
         ValueError: If that is not where the stage writes: nothing was computed that could stand there.
     """
-    places = {"prepare": paths.prepared(name), "train": paths.run(name), "evaluate": paths.results(name).parents[1]}
+    places = {
+        "prepare": paths.prepared(name),
+        "pairs": paths.pairs(name),
+        "train": paths.run(name),
+        "evaluate": paths.results(name).parents[1],
+    }
     if kind not in places:
-        raise ValueError(f"no stage {kind!r} can be left out; choose prepare, train or evaluate")
+        raise ValueError(f"no stage {kind!r} can be left out; choose prepare, pairs, train or evaluate")
     if out is None or paths.resolve(out) != places[kind]:
         raise ValueError(why)
     card = json.dumps({"status": NOT_RUN, "reason": why}, indent=1) + "\n"
     status = json.dumps({"status": NOT_RUN}) + "\n"
     if kind == "prepare":
         _text(paths.prepared(name) / "status.json", card)
+    elif kind == "pairs":
+        pairlist.write(paths.pairs(name), [])
     elif kind == "train":
         _text(paths.run(name) / "run.json", card)
         _text(paths.run(name) / "history.csv", "epoch,step\n")

@@ -11,12 +11,21 @@ from torch import Tensor
 
 from colorexp import color, hints, paths, runs
 from colorexp.config import Run
+from colorexp.data import palettes, references
+from colorexp.data.datamodule import resize
 from colorexp.data.images import MAX_PIXELS, BadImage, open_image
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
+FALLBACK = "database"
+"""The way in which a task colours pictures whose reference has no chroma to give, where it offers one."""
+GRAY = 2
+"""Channels of a gray picture differ by at most this much, of 255: compression leaves traces of colour."""
 
-def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | None = None) -> None:
+
+def colorize_file(
+    picture: Path, target: Path, *, run: str, hints_file: Path | None = None, reference: str | None = None
+) -> list[str]:
     """Read a picture, colour it with a trained run, write a PNG of the same size.
 
     Args:
@@ -24,15 +33,21 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
         target: The PNG; one that exists is written over, whole or not at all.
         run: `<paper>/<run>`.
         hints_file: Coloured hints in pixels of the picture, see `hints.read`.
+        reference: A picture of any format and size whose colours are wanted, or `palettes/<rrggbb>-<rrggbb>-...`.
+
+    Returns:
+        What the user should be warned of.
 
     Raises:
-        BadImage: If the picture cannot be used.
-        ValueError: If the target is no PNG, the picture itself or in data/bundled, the run takes no hints, or a hint is malformed,
-            outside, or of an impossible colour.
+        BadImage: If the picture or the reference cannot be used.
+        ValueError: If the target is no PNG, the picture or the reference itself or in data/bundled, the run takes no hints, takes
+            no reference or needs one, or a hint is malformed, outside, or of an impossible colour.
         FileNotFoundError: If the run has not been trained.
     """
     if target.resolve() == picture.resolve():
         raise ValueError(f"{paths.shown(target)} is the picture itself; give the result another name")
+    if reference and target.resolve() == Path(reference).resolve():
+        raise ValueError(f"{paths.shown(target)} is the reference; give the result another name")
     if target.resolve().is_relative_to(paths.bundled().resolve()):
         bundled = paths.shown(paths.bundled())
         raise ValueError(f"{paths.shown(target)} would lie in {bundled}, which the pipeline manages; name another place (--out)")
@@ -46,18 +61,45 @@ def colorize_file(picture: Path, target: Path, *, run: str, hints_file: Path | N
     rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
     if hints_file and not task.takes_hints:
         raise ValueError(f"{run} takes no hints: leave {paths.shown(hints_file)} out or choose another run")
+    if reference and not task.takes_reference:
+        raise ValueError(f"{run} takes no reference: leave {paths.shown(reference)} out or choose another run")
+    if task.takes_reference and not reference:
+        raise ValueError(f"{run} colours after a reference: give it a picture or palettes/<rrggbb>-<rrggbb>-... (--reference)")
+    wanted = _open_reference(reference) if reference else None
+    gray = wanted is not None and _is_gray(wanted)
+    way = FALLBACK if gray and FALLBACK in task.ways() else ""
     given = hints.read(hints_file, size=(rgb.shape[1], rgb.shape[2])) if hints_file else None
     try:
-        coloured = colorize(rgb, task, cfg, given=given)
+        coloured = colorize(rgb, task, cfg, given=given, reference=wanted, way=way)
     except ValueError as error:
         raise ValueError(f"{paths.shown(hints_file)}: {error}") if hints_file else error from None
     encoded = BytesIO()
     Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(encoded, "PNG")
     paths.write_atomically(target, encoded.getvalue())
+    after = "the colours are those of the database" if way else "so is the result"
+    return [f"the reference {paths.shown(reference)} is gray and has no colours to give; {after}"] if gray and reference else []
+
+
+def _open_reference(reference: str) -> Tensor:
+    if reference.startswith(palettes.PREFIX):
+        return palettes.picture(palettes.parse(reference), references.STRIPES)
+    return references.read(Path(reference))
+
+
+def _is_gray(rgb: Tensor) -> bool:
+    return int((rgb.amax(0) - rgb.amin(0)).max()) <= GRAY
 
 
 @torch.no_grad()
-def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | None = None) -> Tensor:
+def colorize(
+    rgb: Tensor,
+    task: Colorizer,
+    cfg: Run,
+    *,
+    given: hints.Hints | None = None,
+    reference: Tensor | None = None,
+    way: str = "",
+) -> Tensor:
     """Colour one picture at its full size: chroma is predicted at the run's working size, lightness is the picture's own.
 
     Args:
@@ -65,6 +107,8 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
         task: A trained task.
         cfg: Its run.
         given: Coloured hints in pixels of the picture.
+        reference: Picture whose colours are wanted, uint8 (3, h, w), for a task that takes one.
+        way: One of the task's ways of colouring, as a rule its usual one.
 
     Returns:
         uint8 (3, H, W).
@@ -79,7 +123,12 @@ def colorize(rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | Non
     small = F.interpolate(L, size, mode="bicubic", antialias=True).clamp(0, color.L_MAX)
     mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting.hint_patch)
     batch: Batch = {"id": ["picture"], "draw": [0], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
-    predicted = F.interpolate(task.predict(batch).ab, (height, width), mode="bicubic")
+    if reference is not None:
+        side = cfg.referencing.reference_size
+        lab = color.rgb_to_lab(color.from_8bit(resize(reference, (side, side))[None]))
+        batch |= {"reference_L": lab[:, :1], "reference_ab": lab[:, 1:], "reference_own": torch.tensor([False])}
+        batch |= {"reference_id": ["reference"], "reference_kind": ["given"]}
+    predicted = F.interpolate(task.ways()[way](batch).ab, (height, width), mode="bicubic")
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
 
 

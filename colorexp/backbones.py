@@ -4,9 +4,10 @@ A stand-in says so in its name (`lpips_alex_random`), and whatever is measured w
 a folder given by the caller, then where torch keeps downloads (`TORCH_HOME`). Nothing is ever downloaded.
 """
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 from unittest import mock
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from colorexp import boot, color, paths, weights  # noqa: F401  boot: torchvision cannot be imported without it
 
 STAND_IN_SEED = 313
+VGG19_FILE = "vgg19-dcbb9e9d.pth"
 
 
 class Backbone(NamedTuple):
@@ -73,11 +75,11 @@ def _relu_positions() -> dict[str, int]:
 
 
 def vgg19(layers: Sequence[str], *, folder: Path | None = None) -> Backbone:
-    """VGG19 features for perceptual losses and reference search, from `vgg19-dcbb9e9d.pth` where present."""
+    """VGG19 features for perceptual losses and reference search, from `VGG19_FILE` where present."""
     with torch.random.fork_rng(devices=[]):
         network = VGG19(layers)
     wanted = {name: name for name in network.state_dict()}
-    return _finish(network, "vgg19", "vgg19-dcbb9e9d.pth", folder, wanted)
+    return _finish(network, "vgg19", VGG19_FILE, folder, wanted)
 
 
 def lpips(net: Literal["alex", "vgg"], *, folder: Path | None = None) -> Backbone:
@@ -152,6 +154,41 @@ def inception_tv(*, folder: Path | None = None) -> Backbone:
 
 
 INCEPTIONS: dict[str, Callable[..., Backbone]] = {"fid_tf": inception_tf, "fid_tv": inception_tv}
+
+
+AESTHETICS = "aesthetics.pt"
+
+
+def aesthetics(*, folder: Path | None = None) -> nn.Module | None:
+    """An external model of how pleasing a picture is, from `aesthetics.pt` where present, else None: it has no stand-in.
+
+    The file is a TorchScript archive or a saved `torch.export` programme that takes sRGB in 0..1, shape (B, 3, H, W), for any B, H
+    and W, and gives the mean opinion on AVA's scale of 1 to 10, shape (B,).
+
+    Args:
+        folder: Where it lies; torch's own download folder is looked at as well.
+
+    Raises:
+        ValueError: If the file is neither.
+
+    Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 4.1, the aesthetic score (AS).
+
+    Deviation: the paper's model (MLSP) exists for TensorFlow alone; whichever is put there, its name belongs beside the number.
+    """
+    path = find_weights(AESTHETICS, folder)
+    if path is None:
+        return None
+    try:
+        network = torch.jit.load(path, map_location="cpu").eval() if _scripted(path) else torch.export.load(path).module()
+    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        told = str(error).splitlines()[0]
+        raise ValueError(f"{paths.shown(path)} is neither TorchScript nor a saved torch.export programme: {told}") from None
+    return cast(nn.Module, network.requires_grad_(False))
+
+
+def _scripted(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
 
 
 def find_weights(filename: str, folder: Path | None = None) -> Path | None:

@@ -96,6 +96,21 @@ def prepare(dataset: Annotated[str, typer.Argument(help="an entry of `datasets` 
 
 
 @app.command()
+def pairs(dataset: Annotated[str, typer.Argument(help="an entry of `datasets` in params.yaml, prepared")]) -> None:
+    """Find references for the pictures of a dataset: their nearest and farthest in deep features, and palettes."""
+    from collections import Counter
+
+    from colorexp import config
+    from colorexp.data import pairlist
+    from colorexp.data.pairs import find
+
+    found = find(config.dataset(dataset), published=config.palettes())
+    pairlist.write(paths.pairs(dataset), found)
+    counts = Counter(f"{pair.kind} in {pair.split}" for pair in found)
+    typer.echo(f"{paths.pairs(dataset)}: {', '.join(f'{n} {kind}' for kind, n in counts.items()) or 'nothing to pair'}")
+
+
+@app.command()
 def train(run: RunName, out: Annotated[str | None, typer.Option(help="another folder for the result")] = None) -> None:
     """Train a run, or go on with one that was interrupted."""
     from colorexp import config
@@ -122,6 +137,10 @@ def colorize(
     picture: Annotated[Path, typer.Argument(help="a photograph, gray or not; its colours are ignored")],
     run: Annotated[str, typer.Option(help="a trained run")] = "user_guided/res_unet",
     hints: Annotated[Path | None, typer.Option(help="lines `row col #rrggbb` or `row col a b`, in pixels of the picture")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="a picture whose colours are wanted, or palettes/<rrggbb>-<rrggbb>-..., for runs that take one"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="a PNG, written over if it exists; default: <picture>.<run>.png beside the picture")
     ] = None,
@@ -130,7 +149,8 @@ def colorize(
     from colorexp.apply import colorize_file
 
     target = out or picture.with_name(f"{picture.stem}.{run.replace('/', '-')}.png")
-    colorize_file(picture, target, run=run, hints_file=hints)
+    for warning in colorize_file(picture, target, run=run, hints_file=hints, reference=reference):
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"written: {target}")
 
 

@@ -21,6 +21,7 @@ from ruamel.yaml.nodes import MappingNode
 
 from colorexp import paths
 from colorexp.amount import Amount, folder_name
+from colorexp.data import pairlist
 from colorexp.schema import (
     GROUPS,
     PROFILES,
@@ -32,6 +33,7 @@ from colorexp.schema import (
     Hardware,
     Hinting,
     Metric,
+    Referencing,
     Run,
     View,
 )
@@ -47,6 +49,7 @@ __all__ = [
     "Hardware",
     "Hinting",
     "Metric",
+    "Referencing",
     "Run",
     "View",
     "check_splits",
@@ -56,6 +59,7 @@ __all__ = [
     "exhibit_run",
     "from_dict",
     "load",
+    "palettes",
     "papers",
     "parent",
     "read",
@@ -79,7 +83,7 @@ def read(path: Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path.name} is no text in UTF-8") from None
     params = _parse(text, path.name)
     required = {"profile", "seed", "datasets", "runs", "profiles", "exhibits"}
-    _refuse_unknown(params, required | {"shared"}, where=path.name)
+    _refuse_unknown(params, required | {"palettes", "shared"}, where=path.name)
     if missing := required - params.keys():
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
     _check_shape(params, path.name)
@@ -204,6 +208,7 @@ def load(name: str, *, profile: str | None = None) -> Run:
     _check_sizes(run, where)
     if run.present:
         _check_hint_files(run, where)
+        _check_pair_lists(run, params, where)
         if run.evaluation.weights and not (paths.root() / run.evaluation.weights).is_dir():
             raise ValueError(f"{where}.weights = {run.evaluation.weights!r}: there is no such folder")
     return run
@@ -312,6 +317,18 @@ def efficiency(*, profile: str | None = None) -> Efficiency:
     return found
 
 
+def palettes() -> Path | None:
+    """The folder of the Palette-and-Text data, or None where palettes are drawn.
+
+    Raises:
+        ValueError: If it is no text, or there is no such folder.
+    """
+    folder = read().get("palettes")
+    if folder is not None and not (isinstance(folder, str) and (paths.root() / folder).is_dir()):
+        raise ValueError(f"params.yaml: palettes = {folder!r}: there is no such folder")
+    return paths.root() / folder if folder else None
+
+
 def exhibit_run(paper: str) -> str:
     """Which variant fills the main rows of a paper's tables: `paper` or `released`.
 
@@ -356,12 +373,12 @@ def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
     if not asked.evaluate_on:
         raise ValueError(f"{where} lacks evaluate_on")
     named = [("train_on", name) for name in data.train_on] + [("validate_on", data.validate_on)]
-    named += [("evaluate_on", name) for name in asked.evaluate_on] + [("hint_files", name) for name in asked.hint_files]
+    named += [(key, name) for key in ("evaluate_on", "hint_files", "pair_lists") for name in getattr(asked, key)]
     for key, name in named:
         if name not in known:
             raise ValueError(f"{where}.{key} names the dataset {name!r}{_suggest(name, known)}; datasets are: {', '.join(known)}")
         held = [other for other in known if run.profile in (params["datasets"][other].get("in") or [])]
-        if run.present and key != "hint_files" and name not in held:
+        if run.present and key not in ("hint_files", "pair_lists") and name not in held:
             raise ValueError(
                 f"{where}.{key} names the dataset {name!r}, which the profile {run.profile} does not hold; "
                 f"it holds: {', '.join(held) or 'none'}"
@@ -393,6 +410,25 @@ def _check_hint_files(run: Run, where: str) -> None:
         for name in ("", *needed):
             if not (paths.root() / folder / name).is_dir():
                 raise ValueError(f"{where}.hint_files.{dataset} = {folder!r}: there is no folder {Path(folder) / name}")
+
+
+def _check_pair_lists(run: Run, params: Mapping[str, Any], where: str) -> None:
+    """Of references that are files; those in data sets are looked for when the data sets are prepared."""
+    asked = run.evaluation
+    if asked.pair_lists and not asked.pairs:
+        raise ValueError(f"{where}.pair_lists is read by nothing: pairs names no subset")
+    if asked.pairs and asked.protocols != ["0"]:
+        raise ValueError(f"{where}.protocols = {asked.protocols!r}: pairs are measured without hints, so it must be ['0']")
+    for dataset, file in asked.pair_lists.items():
+        if not (paths.root() / file).is_file():
+            raise ValueError(f"{where}.pair_lists.{dataset} = {file!r}: there is no such file")
+        listed = pairlist.read(paths.root() / file)
+        if lacking := set(asked.pairs) - {pair.subset for pair in listed}:
+            raise ValueError(f"{where}.pair_lists.{dataset} = {file!r} has no pair of the subset {min(lacking)}")
+        named = dict.fromkeys(pair.reference for pair in listed if pair.reference.partition("/")[0] not in params["datasets"])
+        missing = [name for name in named if not name.startswith("palettes/") and not (paths.root() / name).is_file()]
+        if missing:
+            raise ValueError(f"{where}.pair_lists.{dataset} = {file!r} names {len(missing)} missing files: {', '.join(missing)}")
 
 
 def _check_sizes(run: Run, where: str) -> None:

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from colorexp import backbones, color, hints, metrics, paths
 from colorexp.config import Evaluation, Metric, Run
+from colorexp.data import pairlist
 from colorexp.data.datamodule import Fixed, Pictures, View2D, collate, to_physical
+from colorexp.data.references import Listed
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch, Prediction
 
@@ -24,6 +26,8 @@ OFFICIAL = "artifacts/results"
 KEYS = ("dataset", "split", "image", "protocol", "way", "seed", "repeat", "near_gray")
 """Columns that say what a row is; all others are measures. `seed` is the training's, `repeat` the draw of hints, `way` how the task
 coloured the picture, empty where it did as usual."""
+REFERENCE_KEYS = ("reference", "reference_kind")
+"""Further such columns where pictures are coloured after references; `protocol` then holds the subset of pairs."""
 
 SHOWN = "shown_"
 """Prefix of those of a prediction's extras that are kept as pictures: (B, H, W) uint8."""
@@ -45,16 +49,19 @@ class Results(NamedTuple):
 
 @torch.no_grad()
 def evaluate(cfg: Run, task: Colorizer) -> Results:
-    """Measure a trained task on the test split of every dataset of the run, under every hint protocol.
+    """Measure a trained task on the test split of every dataset of the run, under every hint protocol or subset of pairs.
 
     Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
     Under the first protocol there are `repeats` draws; features and samples are those of the first. Further `ways` of the task see
-    the same pictures and hints as its usual one.
+    the same pictures and hints as its usual one. Where the run names `pairs`, pictures have no hints but references, and those are
+    measured that the list of pairs names.
 
     Raises:
-        ValueError: If a dataset has no test picture.
-        FileNotFoundError: If a hint file is missing.
+        ValueError: If a dataset has no test picture, or the task colours after references and the run names no pairs.
+        FileNotFoundError: If a hint file is missing, or a list of pairs, or what it names.
     """
+    if task.takes_reference and not cfg.evaluation.pairs:
+        raise ValueError(f"{cfg.name} colours after references: params.yaml must name `pairs` of it, related or independent")
     device = torch.device("cuda" if cfg.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     task = task.to(device).eval()
     measures = _measures(cfg.evaluation, device)
@@ -66,7 +73,7 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
         for protocol, repeat in _draws(cfg):
             for batch, near_gray in _batches(cfg, dataset, protocol, repeat, device):
                 truth = _picture(batch["L"], batch["ab"])
-                shown = {"truth": truth} if protocol == cfg.evaluation.protocols[0] else {}
+                shown = {"truth": truth} if protocol == cfg.evaluation.conditions[0] else {}
                 for way in ("", *cfg.evaluation.ways):
                     prediction = task.ways()[way](batch)
                     rgb = _picture(batch["L"], prediction.ab)
@@ -93,15 +100,23 @@ def label(protocol: str, way: str = "") -> str:
 
 def _draws(cfg: Run) -> list[tuple[str, int]]:
     """Protocols and the numbers of their draws."""
-    first, *others = cfg.evaluation.protocols
+    first, *others = cfg.evaluation.conditions
     return [(first, repeat) for repeat in range(cfg.evaluation.repeats)] + [(protocol, 0) for protocol in others]
 
 
 def _pictures(cfg: Run, dataset: str, protocol: str, repeat: int = 0) -> tuple[Pictures, Fixed]:
     choose = partial(_test_hints, dataset=dataset, protocol=protocol, cfg=cfg)
     view = View2D(cfg.data.eval_view, cfg.data.size)
-    pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=cfg.hinting.hint_patch)
+    patch, references = cfg.hinting.hint_patch, _references(cfg, dataset, protocol) if cfg.evaluation.pairs else None
+    pictures = Pictures([dataset], "test", data=cfg.data, view=view, choose=choose, patch=patch, references=references)
     return pictures, Fixed(pictures, cfg.evaluation.eval_batch, f"{protocol}, again {repeat}" if repeat else protocol)
+
+
+def _references(cfg: Run, dataset: str, subset: str) -> Listed:
+    given = cfg.evaluation.pair_lists.get(dataset)
+    path = paths.root() / given if given else paths.pairs(dataset)
+    pairs = [pair for pair in pairlist.read(path) if pair.split == "test" and pair.subset == subset]
+    return Listed(pairs, dataset, size=cfg.referencing.reference_size, source=f"{paths.shown(path)} ({subset})")
 
 
 def _batches(cfg: Run, dataset: str, protocol: str, repeat: int, device: torch.device) -> Iterator[tuple[Batch, list[bool]]]:
@@ -122,7 +137,7 @@ def _batches(cfg: Run, dataset: str, protocol: str, repeat: int, device: torch.d
 
 def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, dataset: str, protocol: str, cfg: Run) -> Tensor:
     hinting = cfg.hinting
-    amount = hints.Amount.parse(protocol)
+    amount = hints.Amount.parse("0" if cfg.evaluation.pairs else protocol)
     if dataset not in cfg.evaluation.hint_files or amount.high == 0:
         return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
     folder = paths.root() / cfg.evaluation.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
@@ -133,7 +148,12 @@ def write_hints(cfg: Run, folder: Path) -> int:
     """Write the hints that an evaluation of a run draws as files, `<dataset>/h3-n0.5%/<image>.txt`, and return how many.
 
     Other programs can then be measured under the same hints; `hint_files` reads such folders.
+
+    Raises:
+        ValueError: If the run is measured under pairs, which have no hints.
     """
+    if cfg.evaluation.pairs:
+        raise ValueError(f"{cfg.name} is measured under pairs ({', '.join(cfg.evaluation.pairs)}), which have no hints")
     written = 0
     for dataset in cfg.evaluation.evaluate_on:
         for protocol in cfg.evaluation.protocols:
@@ -152,7 +172,10 @@ def _picture(L: Tensor, ab: Tensor) -> Tensor:
 def _rows(named: dict[str, Any], batch: Batch, near_gray: list[bool], values: dict[str, Tensor]) -> pd.DataFrame:
     frame = pd.DataFrame({"image": [name.partition("/")[2] for name in batch["id"]]})
     frame = frame.assign(split="test", near_gray=near_gray, **named)
-    return frame[list(KEYS)].assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
+    frame = frame[list(KEYS)]
+    if "reference_id" in batch:
+        frame = frame.assign(reference=batch["reference_id"], reference_kind=batch["reference_kind"])
+    return frame.assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
 
 
 def _keep_features(
@@ -180,12 +203,14 @@ def _keep_samples(
     rgb: Tensor,
     truth: Tensor,
 ) -> None:
-    """Of the first pictures of a dataset: the input with its hints, the result, what the task wants shown, and once the truth."""
-    shown = _picture(batch["L"], batch["hint_ab"])
+    """Of the first pictures of a dataset: input with hints, reference, result, what the task wants shown, and once the truth."""
+    pictures = {protocol: rgb, f"{protocol}.input": _picture(batch["L"], batch["hint_ab"]), "truth": truth}
+    if "reference_ab" in batch:
+        pictures[f"{protocol}.reference"] = _picture(batch["reference_L"], batch["reference_ab"])
     wanted = {name.removeprefix(SHOWN): value for name, value in prediction.extras.items() if name.startswith(SHOWN)}
     kept = sum(1 for name in samples if name.startswith(f"{dataset}/") and name.endswith(f".{protocol}"))
     for i, name in enumerate(batch["id"][: max(0, limit - kept)]):
-        for label, picture in ((protocol, rgb), (f"{protocol}.input", shown), ("truth", truth)):
+        for label, picture in pictures.items():
             samples[f"{name}.{label}"] = picture[i].permute(1, 2, 0).cpu().numpy()
         for label, plane in wanted.items():
             samples[f"{name}.{protocol}.{label}"] = plane[i].cpu().numpy()
@@ -197,6 +222,9 @@ def _measures(asked: Evaluation, device: torch.device) -> dict[str, Measure]:
     for name in asked.metrics:
         if name in _PLAIN:
             found |= _PLAIN[name]
+        elif name == "aesthetics":
+            model = backbones.aesthetics(folder=folder)
+            found[name] = partial(_aesthetics, model=model.to(device) if model else None)
         else:
             net, signed = _LPIPS[name]
             backbone = backbones.lpips(net, folder=folder)  # type: ignore[arg-type]  # one of its literals
@@ -216,6 +244,16 @@ def _lpips(
     signed: bool,
 ) -> Tensor:
     return metrics.lpips(rgb, truth, network, signed=signed)
+
+
+def _aesthetics(_batch: Batch, _prediction: Prediction, rgb: Tensor, _truth: Tensor, *, model: Any) -> Tensor:  # noqa: ANN401
+    """What an external model says of the picture, 1 to 10; NaN where there is no such model: nothing could stand in for it."""
+    if model is None:
+        return torch.full((len(rgb),), torch.nan)
+    said = model(color.from_8bit(rgb))
+    if said.shape != (len(rgb),):
+        raise ValueError(f"the aesthetics model must give one number per picture, shape ({len(rgb)},), got {tuple(said.shape)}")
+    return said
 
 
 _PLAIN: dict[Metric, dict[str, Measure]] = {
@@ -278,19 +316,21 @@ def save(name: str, results: Results, *, out: str | Path = OFFICIAL) -> None:
     paths.write_atomically(paths.report_metrics(name) if str(out) == OFFICIAL else beside, summary.encode())
 
 
-HEADLINE = ("accuracy", "psnr", "cf_signed")
+HEADLINE = ("accuracy", "psnr", "his", "cf_signed")
 
 
 def headline(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The few means that `dvc metrics show` has room for: per dataset, with the most hints that were measured."""
+    """The few means that `dvc metrics show` has room for: per dataset, with most hints, or with related references."""
     means = summarise(rows)
-    most = max(rows["protocol"].unique(), key=lambda text: hints.Amount.parse(text).high)
+    protocols = rows["protocol"].unique()
+    subsets = [subset for subset in pairlist.SUBSETS if subset in protocols]
+    most = subsets[0] if subsets else max(protocols, key=lambda text: hints.Amount.parse(text).high)
     return {d: {name: of[most][name] for name in HEADLINE if name in of[most]} for d, of in means.items()}
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """Means per dataset and protocol over pictures that are not near gray: usual way, first draw of hints, six digits."""
-    measures = rows.columns.difference(list(KEYS))
+    measures = rows.columns.difference([*KEYS, *REFERENCE_KEYS])
     rows = rows[(rows["repeat"] == 0) & (rows["way"] == "")]
     counted = rows[~rows["near_gray"]] if not rows["near_gray"].all() else rows
     result: dict[str, dict[str, dict[str, float]]] = {}

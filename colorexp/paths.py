@@ -42,6 +42,11 @@ def prepared(dataset: str) -> Path:
     return root() / "artifacts" / "prepared" / dataset
 
 
+def pairs(dataset: str) -> Path:
+    """Which reference each picture of one dataset is given."""
+    return root() / "artifacts" / "pairs" / f"{dataset}.csv"
+
+
 def run(name: str) -> Path:
     """Weights, run.json and history.csv of `<paper>/<run>`."""
     return root() / "artifacts" / "runs" / name

@@ -76,7 +76,14 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
     if cfg.absence:
         raise ValueError(cfg.absence)
     torch.set_num_threads(cfg.hardware.threads)
-    data = ColorizationData(data=cfg.data, hinting=cfg.hinting, fitting=cfg.fitting, hardware=cfg.hardware, seed=cfg.seed)
+    data = ColorizationData(
+        data=cfg.data,
+        hinting=cfg.hinting,
+        referencing=cfg.referencing,
+        fitting=cfg.fitting,
+        hardware=cfg.hardware,
+        seed=cfg.seed,
+    )
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
     if not cfg.init.startswith(PREPARED):
         _check_start(cfg, task.model)

@@ -15,9 +15,11 @@ View = Literal["whole", "squash", "crop", "resized_crop"]
 Filter = Literal["none", "joint", "marginal"]
 Metric = Literal[
     "psnr", "ssim", "boundary_psnr", "patch_error_variance", "cf_signed", "cf_abs", "chroma", "ab_error", "his",
-    "lpips_alex", "lpips_vgg", "lpips_vgg_unit",
+    "lpips_alex", "lpips_vgg", "lpips_vgg_unit", "aesthetics",
 ]  # fmt: skip
 """Measures that an evaluation knows; `evaluation` holds their functions."""
+ReferenceKind = Literal["own", "nearest", "same_class"]
+Subset = Literal["related", "independent"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -114,6 +116,19 @@ class Hinting:
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
+class Referencing:
+    """Which reference pictures a run colours after."""
+
+    references: dict[ReferenceKind, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
+    """Kinds in training, with weights: warped copies of the picture itself, its nearest neighbour from the stage `pairs`, another
+    picture with something of the same class. Empty where training needs no reference."""
+    reference_warp: Share = 0.5
+    """Strength with which copies are cut and bent; 0 leaves them as the picture is."""
+    reference_size: Positive = 256
+    """Side of the squares that references are brought to."""
+
+
+@dataclass(frozen=True, config=_strict, kw_only=True)
 class Fitting:
     """How a run is optimised."""
 
@@ -162,6 +177,10 @@ class Evaluation:
     """Amounts of hints; each is a row of the results."""
     hint_files: dict[str, str] = field(default_factory=dict)
     """Per dataset a folder with hint files by amount (`h2-n10/<image>.txt`), used instead of seeded draws."""
+    pairs: Annotated[list[Subset], AfterValidator(_distinct)] = field(default_factory=list)
+    """Test pictures are coloured after references of these subsets, each a row of the results, instead of with hints."""
+    pair_lists: dict[str, str] = field(default_factory=dict)
+    """Per dataset a list of pairs (`data.pairlist`), used instead of that of the stage `pairs`."""
     ways: Distinct = field(default_factory=list)
     """Further ways of the task to colour pictures, beside its usual one."""
     metrics: list[Metric] = field(default_factory=lambda: ["psnr", "ssim", "cf_signed"])
@@ -177,8 +196,20 @@ class Evaluation:
     weights: str | None = None
     """Folder with pretrained backbones; torch's own download folder is looked at as well."""
 
+    @property
+    def conditions(self) -> list[str]:
+        """What the column `protocol` of the results holds: subsets of pairs, else amounts of hints."""
+        return [*self.pairs] or self.protocols
 
-GROUPS = {"data": Data, "hinting": Hinting, "fitting": Fitting, "hardware": Hardware, "evaluation": Evaluation}
+
+GROUPS = {
+    "data": Data,
+    "hinting": Hinting,
+    "referencing": Referencing,
+    "fitting": Fitting,
+    "hardware": Hardware,
+    "evaluation": Evaluation,
+}
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)
@@ -214,6 +245,7 @@ class Run:
     """Constructor arguments of model and task, by name."""
     data: Data
     hinting: Hinting
+    referencing: Referencing
     fitting: Fitting
     hardware: Hardware
     evaluation: Evaluation

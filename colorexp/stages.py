@@ -24,8 +24,8 @@ from colorexp import config, nb, paths, provenance
 PER_RUN = ("train", "evaluate")
 """Notebooks that are executed once for every run."""
 
-PER_DATASET = "prepare"
-"""The notebook that is executed once for every dataset."""
+PER_DATASET = ("prepare", "pairs")
+"""Notebooks that are executed once for every dataset."""
 
 EVERYTHING = "efficiency"
 """The notebook that builds the networks of all runs at the sizes of the profile `paper`."""
@@ -34,7 +34,7 @@ EVERYTHING = "efficiency"
 def write() -> None:
     """Write build/nb/<notebook>.ipynb and build/reads/<stage>.json, both folders anew.
 
-    A stage is `train/<paper>/<run>`, `evaluate/<paper>/<run>`, `prepare/<dataset>` or the name of a notebook.
+    A stage is `train/<paper>/<run>`, `evaluate/<paper>/<run>`, `prepare/<dataset>`, `pairs/<dataset>` or the name of a notebook.
     """
     for folder in (paths.build("nb"), paths.build("reads")):
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,10 +50,12 @@ def reads() -> dict[str, dict[str, Any]]:
     active = config.read()["profile"]
     for path in notebooks():
         name = path.stem
-        if name == PER_DATASET:
+        if name in PER_DATASET:
             for dataset in map(config.dataset, config.datasets()):
                 absence = _absent(dataset.absence_in(active))
-                found[f"{name}/{dataset.name}"] = absence or _present(name, executed(name), asdict(dataset))
+                chosen = {"seed": dataset.seed, "palettes": config.read().get("palettes")}  # the rest stands in what `prepare` made
+                values = asdict(dataset) if name == "prepare" else chosen
+                found[f"{name}/{dataset.name}"] = absence or _present(name, executed(name), values)
         elif name in PER_RUN:
             for run in map(config.load, config.runs()):
                 values = run.training() if name == "train" else asdict(run.evaluation)  # the rest follows run.json

@@ -32,9 +32,11 @@ class Batch(TypedDict):
     reference_ab: NotRequired[Tensor]
     """(B, 2, h, w) float32, chroma of the reference picture."""
     reference_own: NotRequired[Tensor]
-    """(B,) bool, True where the reference is a warped copy of the picture itself."""
+    """(B,) bool, True where the reference is a warped copy of the picture itself, whose colours are then the truth."""
     reference_id: NotRequired[list[str]]
-    """`<dataset>/<name>` of every reference, or `palettes/<number>`."""
+    """`<dataset>/<name>`, `palettes/<rrggbb>-...` or a file, of every reference."""
+    reference_kind: NotRequired[list[str]]
+    """How it was found: `own`, `nearest`, `same_class`, `farthest`, `palette` or `given`."""
 
 
 class Prediction(NamedTuple):

@@ -13,8 +13,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from colorexp import color, hints, paths
-from colorexp.config import Data, Fitting, Hardware, Hinting, View
+from colorexp.config import Data, Fitting, Hardware, Hinting, Referencing, View
 from colorexp.data import store
+from colorexp.data.references import Drawn, References
 from colorexp.data.store import Shards, Statistics
 from colorexp.seeding import generator, seed_of
 from colorexp.types import Batch
@@ -44,15 +45,15 @@ class View2D(NamedTuple):
         """
         height, width = planes.shape[-2:]
         if self.kind == "squash":
-            planes = _resize(planes, (self.size, self.size))
+            planes = resize(planes, (self.size, self.size))
         elif self.kind in ("whole", "crop"):
             scale = self.size / min(height, width)
             if self.kind == "whole" or scale > 1:
-                planes = _resize(planes, (max(self.size, round(height * scale)), max(self.size, round(width * scale))))
+                planes = resize(planes, (max(self.size, round(height * scale)), max(self.size, round(width * scale))))
             if self.kind == "crop":
                 planes = _cut(planes, self.size, self.size, rng)
         else:
-            planes = _resize(_cut(planes, *_random_area(height, width, rng), rng), (self.size, self.size))
+            planes = resize(_cut(planes, *_random_area(height, width, rng), rng), (self.size, self.size))
         if self.flip and torch.rand((), generator=rng) < 0.5:
             planes = planes.flip(-1)
         return planes
@@ -75,7 +76,8 @@ def _random_area(height: int, width: int, rng: Generator) -> tuple[int, int]:
     return side, side
 
 
-def _resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring (C, h, w) uint8 planes to a size; the first three are colours, the rest labels, which are never mixed."""
     if tuple(planes.shape[-2:]) == size:
         return planes
     wide = F.interpolate(planes[None, :3].float(), size, mode="bicubic", antialias=True)
@@ -96,6 +98,7 @@ class Pictures(Dataset[dict[str, Any]]):
         view: How pictures are cut.
         choose: Hint positions for a picture of a size, from its draw's generator and its id.
         patch: Side of a hint in pixels.
+        references: Gives every picture a reference; only pictures that have one are shown.
         locate: Where prepared datasets lie.
 
     Raises:
@@ -111,9 +114,10 @@ class Pictures(Dataset[dict[str, Any]]):
         view: View2D,
         choose: Callable[[tuple[int, int], Generator, str], Tensor],
         patch: int,
+        references: References | None = None,
         locate: Callable[[str], Path] = paths.prepared,
     ) -> None:
-        self.view, self.choose, self.patch = view, choose, patch
+        self.view, self.choose, self.patch, self.references = view, choose, patch, references
         self.mapped = split != "train"  # only measures ask what a pixel shows
         self.shards = {name: Shards(locate(name), split) for name in names}
         self.entries: list[tuple[str, int]] = []
@@ -125,6 +129,8 @@ class Pictures(Dataset[dict[str, Any]]):
             rows = table.index[kept] if split != "test" else table.index  # a test picture is measured, and marked
             if split == "train" and data.train_limit:
                 rows = rows[: data.train_limit]
+            if references and references.only is not None:
+                rows = rows[(f"{name}/" + table["id"][rows]).isin(references.only)]
             if len(rows) == 0:
                 reason = "" if len(table) == 0 else f" left by the near-gray filter {data.near_gray_filter!r}"
                 raise ValueError(f"the dataset {name!r} has no {split} picture{reason}")
@@ -140,7 +146,15 @@ class Pictures(Dataset[dict[str, Any]]):
         corners = self._corners(draw, identity, size)
         mask = hints.rasterise(corners, size, patch=self.patch)
         sample = {"id": identity, "draw": seed_of(*draw.key, identity), "rgb": planes[:3], "hint_mask": mask}
-        return sample | dict(zip(maps, planes[3:], strict=True))
+        return sample | dict(zip(maps, planes[3:], strict=True)) | self._reference(draw, identity, planes[:3])
+
+    def _reference(self, draw: Draw, identity: str, rgb: Tensor) -> dict[str, Any]:
+        if self.references is None:
+            return {}
+        found = self.references(identity, rgb, draw.key)
+        square = resize(found.rgb, (self.references.size, self.references.size))
+        own = torch.tensor(found.kind == "own")
+        return {"reference_rgb": square, "reference_own": own, "reference_id": found.name, "reference_kind": found.kind}
 
     def corners(self, draw: Draw) -> tuple[str, Tensor]:
         """A picture's name within its dataset and the hints of that draw."""
@@ -266,19 +280,22 @@ def _chunks(groups: Iterable[list[Draw]], size: int) -> list[list[Draw]]:
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Stack samples of one size; ids and seeds stay lists. Maps that only some samples have are left out."""
-    lists = ("id", "draw")
-    shared = set.intersection(*(set(sample) for sample in samples)) - set(lists)
-    stacked = {key: torch.stack([s[key] for s in samples]) for key in sorted(shared)}
+    """Stack samples of one size; names and seeds stay lists. Maps that only some samples have are left out."""
+    shared = set.intersection(*(set(sample) for sample in samples))
+    lists = [key for key in ("id", "draw", "reference_id", "reference_kind") if key in shared]
+    stacked = {key: torch.stack([s[key] for s in samples]) for key in sorted(shared - set(lists))}
     return {key: [s[key] for s in samples] for key in lists} | stacked
 
 
 def to_physical(raw: Mapping[str, Any], *, patch: int, layout: hints.Layout) -> Batch:
-    """Bytes -> physical Lab and hint colours, on whatever device the bytes are."""
+    """Bytes -> physical Lab, of pictures and references, and hint colours, on whatever device the bytes are."""
     lab = color.rgb_to_lab(color.from_8bit(raw["rgb"]))
     L, ab = lab[:, :1].contiguous(), lab[:, 1:].contiguous()
     shown = hints.colours(ab, raw["hint_mask"], patch=patch, layout=layout)
-    rest = {key: value for key, value in raw.items() if key != "rgb"}
+    rest = {key: value for key, value in raw.items() if key not in ("rgb", "reference_rgb")}
+    if "reference_rgb" in raw:
+        reference = color.rgb_to_lab(color.from_8bit(raw["reference_rgb"]))
+        rest |= {"reference_L": reference[:, :1].contiguous(), "reference_ab": reference[:, 1:].contiguous()}
     return cast(Batch, {**rest, "L": L, "ab": ab, "hint_ab": shown})
 
 
@@ -288,14 +305,18 @@ class ColorizationData(LightningDataModule):
     Args:
         data: Which pictures, and how they are cut.
         hinting: Which colours are revealed.
+        referencing: Which references pictures are given, if any.
         fitting: Batch size and accumulation.
         hardware: Worker processes.
         seed: The run's.
     """
 
-    def __init__(self, *, data: Data, hinting: Hinting, fitting: Fitting, hardware: Hardware, seed: int) -> None:
+    def __init__(
+        self, *, data: Data, hinting: Hinting, referencing: Referencing, fitting: Fitting, hardware: Hardware, seed: int
+    ) -> None:
         super().__init__()
-        self.data, self.hinting, self.fitting, self.hardware, self.seed = data, hinting, fitting, hardware, seed
+        self.data, self.hinting, self.referencing = data, hinting, referencing
+        self.fitting, self.hardware, self.seed = fitting, hardware, seed
         amount = hints.Amount.parse(hinting.hints)
         self._train = self._pictures(list(data.train_on), "train", data.train_view, amount)
         self._val = self._pictures([data.validate_on], "val", data.eval_view, amount)
@@ -305,7 +326,9 @@ class ColorizationData(LightningDataModule):
         size = self.data.train_size if training and self.data.train_size else self.data.size
         view = View2D(kind, size, flip=self.data.flip and training)
         choose = partial(_choose, amount=amount, patch=self.hinting.hint_patch, layout=self.hinting.hint_layout)
-        return Pictures(names, split, data=self.data, view=view, choose=choose, patch=self.hinting.hint_patch)
+        patch, asked = self.hinting.hint_patch, self.referencing
+        references = Drawn(names, split, asked=asked) if asked.references else None
+        return Pictures(names, split, data=self.data, view=view, choose=choose, patch=patch, references=references)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -17,11 +17,13 @@ from colorexp import backbones, paths, seeding
 from colorexp.backbones import Backbone
 from colorexp.config import Dataset, Hardware
 from colorexp.data import palettes, store
-from colorexp.data.palettes import Palette
 from colorexp.data.pairlist import Pair
+from colorexp.data.palettes import Palette
 from colorexp.data.store import Shards
 
-LAYER = "relu5_1"
+LAYER, LAYER_OF_STAND_IN = "relu5_1", "relu3_1"
+"""Random weights lose on their way down what a picture shows: on scenes, neighbours in the third block share more backgrounds and
+colours than those in the fifth."""
 GRID = 2
 """Feature maps are averaged over so many rows and columns: what is where matters a little."""
 SIDE, SIDE_OF_STAND_IN = 224, 64
@@ -110,11 +112,11 @@ def described(shards: Shards, order: Sequence[int], backbone: Backbone, *, batch
     Args:
         shards: A split of a prepared data set.
         order: Which of its pictures, in which order.
-        backbone: VGG19 up to `LAYER`.
+        backbone: VGG19 up to one layer.
         batch: Pictures at a time.
 
     Yields:
-        Mean feature maps over a `GRID` of squares. Shape (n, 512 * GRID * GRID).
+        Means of the feature maps over squares. Shape (n, C * GRID * GRID), C 512 or, of the stand-in, 256.
 
     Unspecified: which features of VGG19 the paper compares; we take the first ReLU of its last block.
     """
@@ -145,8 +147,9 @@ def find(cfg: Dataset, *, folder: Path | None = None, published: Path | None = N
     Deviation: the paper chooses pictures at random, others for each subset; here both subsets hold every test picture.
     """
     torch.set_num_threads(Hardware().threads)
-    backbone = backbones.vgg19([LAYER], folder=folder)
-    label = backbone.name.replace("vgg19", f"vgg19_{LAYER}")
+    layer = LAYER if backbones.find_weights(backbones.VGG19_FILE, folder) else LAYER_OF_STAND_IN
+    backbone = backbones.vgg19([layer], folder=folder)
+    label = backbone.name.replace("vgg19", f"vgg19_{layer}")
     given = palettes.read(published) if published else []
     table = store.manifest(paths.prepared(cfg.name))
     found: list[Pair] = []
