@@ -7,7 +7,7 @@ a folder given by the caller, then where torch keeps downloads (`TORCH_HOME`). N
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 from unittest import mock
 
 import torch
@@ -179,11 +179,10 @@ def aesthetics(*, folder: Path | None = None) -> nn.Module | None:
     if path is None:
         return None
     try:
-        network = torch.jit.load(path, map_location="cpu").eval() if _scripted(path) else torch.export.load(path).module()
+        return torch.jit.load(path, map_location="cpu").eval() if _scripted(path) else torch.export.load(path).module()
     except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         told = str(error).splitlines()[0]
         raise ValueError(f"{paths.shown(path)} is neither TorchScript nor a saved torch.export programme: {told}") from None
-    return cast(nn.Module, network.requires_grad_(False))
 
 
 def _scripted(path: Path) -> bool:

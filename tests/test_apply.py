@@ -1,8 +1,9 @@
 """A trained run on a picture of one's own: size and lightness are the picture's, hints are obeyed, bad input is refused."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,10 @@ from tiny import change, make_batch, make_project, quick
 from torch import Tensor
 
 from colorexp import color, hints, paths, runs
-from colorexp.apply import colorize, colorize_file
+from colorexp.apply import FALLBACK, colorize, colorize_file
 from colorexp.data.images import BadImage
+from colorexp.tasks.transfer import ReferenceTransfer
+from colorexp.types import Batch, Prediction
 
 MAIN = "user_guided/res_unet"
 SPREAD = "user_guided/spread"
@@ -134,6 +137,83 @@ def test_a_pictures_colours_do_not_depend_on_the_hints_order(spread: SimpleNames
     rgb = picture(40, 60)
     one, other = (colorize(rgb, spread.task, spread.cfg, given=given(*c)) for c in (((3, 3), (30, 50)), ((30, 50), (3, 3))))
     assert torch.equal(one, other)
+
+
+# References
+
+TRANSFER = "user_guided/transfer"
+
+
+@pytest.fixture
+def transfer(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that takes a reference, under another name: params.yaml has none without training."""
+    monkeypatch.chdir(trained)
+    model, task = "colorexp.models.transfer:HistogramMatching", "colorexp.tasks.transfer:ReferenceTransfer"
+    cfg = replace(change(quick(SPREAD), model=model, task=task), options={})
+    runs.train(runs.build(cfg, out=paths.run(TRANSFER)))
+
+
+def test_colours_are_the_references(transfer: None, tmp_path: Path) -> None:
+    blue = color.to_8bit(color.lab_to_rgb(torch.cat([torch.full((1, 1, 30, 40), 55.0), torch.full((1, 2, 30, 40), -20.0)], 1)))[0]
+    source, reference = save(picture(50, 70), tmp_path / "in.png"), save(blue, tmp_path / "blue.png")
+    assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(reference)) == []
+    made = torch.from_numpy(np.array(Image.open(tmp_path / "out.png"))).permute(2, 0, 1)
+    assert made.shape == (3, 50, 70)
+    assert (lab_of(made)[1:] + 20).abs().mean() < 1.5
+
+
+def test_a_reference_may_have_any_size_and_transparency_or_be_a_palette(transfer: None, tmp_path: Path) -> None:
+    source = save(picture(50, 70), tmp_path / "in.png")
+    for size in ((3, 200), (401, 7)):
+        Image.new("RGBA", size, (200, 30, 30, 120)).save(tmp_path / "odd.png")
+        assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "odd.png")) == []
+    assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference="palettes/ff0000-880000") == []
+    a = lab_of(torch.from_numpy(np.array(Image.open(tmp_path / "out.png"))).permute(2, 0, 1))[1]
+    assert a.min() > 10
+    with pytest.raises(ValueError, match="'palettes/' names an empty palette"):
+        colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference="palettes/")
+
+
+def test_a_picture_may_be_its_own_reference(transfer: None, tmp_path: Path) -> None:
+    ramp = torch.linspace(40, 220, 64).expand(64, 64)
+    rgb = torch.stack([ramp, 0.8 * ramp, 0.5 * ramp]).round().to(torch.uint8)
+    source = save(rgb, tmp_path / "in.png")
+    assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(source)) == []
+    made = torch.from_numpy(np.array(Image.open(tmp_path / "out.png"))).permute(2, 0, 1)
+    assert (lab_of(made) - lab_of(rgb)).abs().mean() < 3
+
+
+def test_a_gray_reference_gives_the_databases_colours_and_a_warning(
+    transfer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save(picture(50, 70), tmp_path / "in.png")
+    Image.new("L", (40, 40), 90).save(tmp_path / "gray.jpg")
+    (warning,) = colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "gray.jpg"))
+    assert warning.endswith("gray.jpg is gray and has no colours to give; so is the result")
+
+    def ways(task: ReferenceTransfer) -> dict[str, Callable[[Batch], Prediction]]:
+        return {"": task.predict, FALLBACK: lambda batch: Prediction(torch.full_like(batch["ab"], 20.0))}
+
+    monkeypatch.setattr(ReferenceTransfer, "ways", ways)
+    (warning,) = colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "gray.jpg"))
+    assert warning.endswith("the colours are those of the database")
+    made = torch.from_numpy(np.array(Image.open(tmp_path / "out.png"))).permute(2, 0, 1)
+    assert (lab_of(made)[1:] - 20).abs().mean() < 2
+
+
+def test_references_are_given_to_those_that_take_them(transfer: None, tmp_path: Path) -> None:
+    source = save(picture(40, 40), tmp_path / "in.png")
+    with pytest.raises(
+        ValueError, match=r"user_guided/transfer colours after a reference: give it a picture or palettes/.*--reference"
+    ):
+        colorize_file(source, tmp_path / "out.png", run=TRANSFER)
+    with pytest.raises(ValueError, match=r"user_guided/res_unet takes no reference: leave palettes/ff0000 out"):
+        colorize_file(source, tmp_path / "out.png", run=MAIN, reference="palettes/ff0000")
+    with pytest.raises(BadImage, match=r"nowhere\.png: no such file"):
+        colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "nowhere.png"))
+    with pytest.raises(ValueError, match=r"blue\.png is the reference"):
+        colorize_file(source, tmp_path / "blue.png", run=TRANSFER, reference=str(tmp_path / "blue.png"))
+    assert not (tmp_path / "out.png").exists()
 
 
 # Files

@@ -38,6 +38,49 @@ def released_alexnet() -> dict[str, Tensor]:
     return kernels | {"classifier.1.weight": torch.zeros(1)}
 
 
+# An external model of aesthetics
+
+
+class Brightness(nn.Module):
+    """On AVA's scale, for pictures of any number and size."""
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        return 1 + 9 * rgb.mean((1, 2, 3))
+
+
+def save_scripted(path: Path) -> None:
+    torch.jit.script(Brightness()).save(path)
+
+
+def save_exported(path: Path) -> None:
+    free = {n: torch.export.Dim(name, min=2, max=1024) for n, name in ((0, "count"), (2, "height"), (3, "width"))}
+    torch.export.save(torch.export.export(Brightness(), (torch.rand(2, 3, 8, 9),), dynamic_shapes=(free,)), path)
+
+
+@pytest.mark.parametrize("save", [save_scripted, save_exported])
+def test_aesthetics_are_those_of_the_file(folder: Path, save) -> None:
+    save(folder / backbones.AESTHETICS)
+    network = backbones.aesthetics(folder=folder)
+    assert network is not None
+    for shape in ((2, 3, 8, 9), (3, 3, 20, 31)):
+        rgb = torch.rand(shape)
+        torch.testing.assert_close(network(rgb), 1 + 9 * rgb.mean((1, 2, 3)))
+
+
+def test_aesthetics_have_no_stand_in(folder: Path) -> None:
+    assert backbones.aesthetics(folder=folder) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", None])
+def test_what_is_no_aesthetics_model_is_named(folder: Path, content: bytes | None) -> None:
+    if content is None:
+        torch.save({"weight": torch.ones(3)}, folder / backbones.AESTHETICS)
+    else:
+        (folder / backbones.AESTHETICS).write_bytes(content)
+    with pytest.raises(ValueError, match=r"aesthetics\.pt is neither TorchScript nor a saved torch\.export programme"):
+        backbones.aesthetics(folder=folder)
+
+
 BUILDERS = {
     "vgg19_random": lambda: backbones.vgg19(["relu1_2", "relu2_1"]),
     "lpips_alex_random": lambda: backbones.lpips("alex"),

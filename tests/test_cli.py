@@ -15,8 +15,9 @@ from PIL import Image
 from tiny import ROOT, change, environment, make_project, quick
 from typer.testing import CliRunner
 
-from colorexp import config, evaluation, paths, runs
+from colorexp import apply, config, evaluation, paths, runs
 from colorexp.cli import app
+from colorexp.data import pairlist
 
 MAIN = "user_guided/res_unet"
 COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
@@ -61,7 +62,7 @@ def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_help_lists_every_command() -> None:
     result = call("--help")
     assert result.exit_code == 0
-    assert {"profile", "runs", "check", "prepare", "train", "evaluate", "colorize", "hints", "report"} <= set(COMMANDS)
+    assert {"profile", "runs", "check", "prepare", "pairs", "train", "evaluate", "colorize", "hints", "report"} <= set(COMMANDS)
     assert all(re.search(rf"\b{name}\b", plain(result.output)) for name in COMMANDS)
 
 
@@ -163,6 +164,25 @@ def test_colorize_takes_hints_and_a_target(here: Path, picture: Path, tmp_path: 
     assert call("colorize", picture, "--run", MAIN, "--out", plain_one).exit_code == 0
     assert call("colorize", picture, "--run", MAIN, "--hints", tmp_path / "hints.txt", "--out", hinted).exit_code == 0
     assert plain_one.read_bytes() != hinted.read_bytes()
+
+
+def test_colorize_prints_warnings(here: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "colorize_file", lambda *given, **options: [f"{options['reference']} is gray"])
+    result = call("colorize", picture, "--reference", "ref.png")
+    assert result.exit_code == 0
+    assert "warning: ref.png is gray" in plain(result.stderr)
+
+
+def test_colorize_refuses_a_reference_that_the_run_does_not_take(here: Path, picture: Path) -> None:
+    assert "user_guided/res_unet takes no reference" in refused(call("colorize", picture, "--run", MAIN, "--reference", picture))
+
+
+def test_pairs_writes_a_list_and_says_what_is_in_it(prepared: Path) -> None:
+    result = call("pairs", "scenes")
+    assert result.exit_code == 0, result.output
+    assert "12 nearest in train" in plain(result.output)
+    assert "2 palette in test" in plain(result.output)
+    assert len(pairlist.read(paths.pairs("scenes"))) == 24
 
 
 def test_hints_writes_files_that_an_evaluation_reads(here: Path, tmp_path: Path) -> None:

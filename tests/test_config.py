@@ -281,6 +281,25 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
             "batch: 8\n    metrics: [psnr, pnsr]",
             r"runs\.paper\.first\.metrics\.1 = 'pnsr': .*'ssim', .*'lpips_alex'.* \(did you mean 'psnr'\?\)",
         ),
+        ("batch: 8", "batch: 8\n    pairs: [near]", r"first\.pairs\.0 = 'near': .*'related' or 'independent'"),
+        ("batch: 8", "batch: 8\n    pairs: [related, related]", r"first\.pairs = .*'related' stands there twice"),
+        (
+            "batch: 8",
+            'batch: 8\n    pairs: [related]\n    protocols: ["5"]',
+            r"protocols = \['5'\]: pairs are measured without hints",
+        ),
+        ("batch: 8", "batch: 8\n    pair_lists: {scenes: x.csv}", r"first\.pair_lists is read by nothing: pairs names no subset"),
+        (
+            "batch: 8",
+            "batch: 8\n    pairs: [related]\n    pair_lists: {scnes: x}",
+            r"pair_lists names the dataset 'scnes' \(did you",
+        ),
+        (
+            "batch: 8",
+            "batch: 8\n    references: {owm: 1.0}",
+            r"first\.references\.owm.* = 'owm': .*'own', 'nearest' or 'same_class'",
+        ),
+        ("batch: 8", "batch: 8\n    references: {own: 0}", r"first\.references\.own = 0: .*greater than 0"),
         ("parent: first", "parent: frist", r"no run 'paper/frist' in params\.yaml \(did you mean 'paper/first'\?\)"),
         # a profile
         ("      width: 4\n", "      wdith: 4\n", r"profiles\.cpu\.paper has the unknown key 'wdith' \(did you mean 'width'\?\)"),
@@ -309,6 +328,34 @@ def test_what_is_wrong_is_named(write: Write, old: str, new: str, message: str) 
     write((old, new))
     with pytest.raises(ValueError, match=message):
         everything()
+
+
+def test_all_missing_files_of_a_list_of_pairs_are_named_before_anything_is_trained(write: Write, tmp_path: Path) -> None:
+    write(("batch: 8", "batch: 8\n    pairs: [related]\n    pair_lists: {scenes: mine.csv}"))
+    with pytest.raises(ValueError, match=r"first\.pair_lists\.scenes = 'mine\.csv': there is no such file"):
+        config.load("paper/first")
+    references = ("refs/a.png", "refs/b.png", "scenes/test-00001", "palettes/ff0000", "refs/a.png")
+    rows = "".join(f"test-{i},related,{name}\n" for i, name in enumerate(references))
+    (tmp_path / "mine.csv").write_text(f"image,subset,reference\n{rows}")
+    with pytest.raises(ValueError, match=r"pair_lists\.scenes = 'mine\.csv' names 2 missing files: refs/a\.png, refs/b\.png$"):
+        config.load("paper/first")
+    (tmp_path / "refs").mkdir()
+    for name in "ab":
+        (tmp_path / "refs" / f"{name}.png").touch()
+    assert config.load("paper/first").evaluation.conditions == ["related"]
+    write(("batch: 8", "batch: 8\n    pairs: [independent]\n    pair_lists: {scenes: mine.csv}"))
+    with pytest.raises(ValueError, match=r"'mine\.csv' has no pair of the subset independent"):
+        config.load("paper/first")
+
+
+def test_the_folder_of_palettes_exists(write: Write, tmp_path: Path) -> None:
+    write()
+    assert config.palettes() is None
+    write(("seed: 7", "seed: 7\npalettes: published"))
+    with pytest.raises(ValueError, match=r"params\.yaml: palettes = 'published': there is no such folder"):
+        config.palettes()
+    (tmp_path / "published").mkdir()
+    assert config.palettes() == tmp_path / "published"
 
 
 def test_missing_hint_files_are_named_before_anything_is_trained(write: Write, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from colorexp import color, hints, paths
-from colorexp.config import Data, Fitting, Hardware, Hinting
+from colorexp.config import Data, Fitting, Hardware, Hinting, Referencing
 from colorexp.data import store
 from colorexp.data.datamodule import ColorizationData, Draw, Fixed, Pictures, StepSampler, View2D, collate, to_physical
 from colorexp.data.store import Record, write_shard
@@ -384,10 +384,19 @@ def test_batches_become_physical(layout: Any) -> None:
 # The whole module
 
 
-def module(*, seed: int = 0, workers: int = 0, accumulate: int = 1, hint_patch: int = 2, **values: Any) -> ColorizationData:
+def module(
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    accumulate: int = 1,
+    hint_patch: int = 2,
+    referencing: Referencing | None = None,
+    **values: Any,
+) -> ColorizationData:
     return ColorizationData(
         data=data(**values),
         hinting=Hinting(hints="0-8", hint_patch=hint_patch),
+        referencing=referencing or Referencing(),
         fitting=Fitting(epochs=1, batch=4, accumulate=accumulate, lr=1e-3),
         hardware=Hardware(workers=workers),
         seed=seed,

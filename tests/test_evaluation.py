@@ -235,11 +235,71 @@ def test_a_hint_file_beside_the_cells_is_refused(trained: SimpleNamespace, tmp_p
         rows_of(cfg, trained)
 
 
+# Pairs
+
+
+def test_pairs_are_read_from_a_list_of_ones_own(trained: SimpleNamespace, tmp_path: Path) -> None:
+    """Pictures that it does not name are not measured."""
+    rows = "test-00003,related,palettes/ff0000\ntest-00001,related,scenes/train-00002\ntest-00001,independent,palettes/00ff00\n"
+    (tmp_path / "mine.csv").write_text(f"image,subset,reference\n{rows}")
+    lists = {"scenes": str(tmp_path / "mine.csv")}
+    cfg = change(trained.cfg, evaluate_on=["scenes"], pairs=["independent", "related"], pair_lists=lists, metrics=["psnr", "his"])
+    found = evaluation.evaluate(cfg, trained.task)
+    assert found.rows[["protocol", "image", "reference", "reference_kind"]].to_numpy().tolist() == [
+        ["independent", "test-00001", "palettes/00ff00", "given"],
+        ["related", "test-00001", "scenes/train-00002", "given"],
+        ["related", "test-00003", "palettes/ff0000", "given"],
+    ]
+    red = found.samples["scenes/test-00003.related.reference"]
+    assert red.reshape(-1, 3).tolist() == [[255, 0, 0]] * len(red) ** 2
+
+
+def test_all_that_a_list_of_ones_own_misses_is_named(trained: SimpleNamespace, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("image,subset,reference\ntest-00001,related,scenes/a\ntest-00009,related,b.png\n")
+    cfg = change(trained.cfg, evaluate_on=["scenes"], pairs=["related"], pair_lists={"scenes": str(tmp_path / "mine.csv")})
+    with pytest.raises(
+        FileNotFoundError, match=r"mine\.csv \(related\) names 3 missing pictures: test picture scenes/test-00009, "
+    ):
+        rows_of(cfg, trained)
+
+
+def test_pairs_that_no_stage_made_are_named(trained: SimpleNamespace) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no list of pairs at artifacts/pairs/scenes\.csv; run `dvc repro` or `colorexp pairs"
+    ):
+        rows_of(change(trained.cfg, evaluate_on=["scenes"], pairs=["related"]), trained)
+
+
+# Aesthetics
+
+
+def test_aesthetics_are_unknown_without_a_model(trained: SimpleNamespace) -> None:
+    rows = rows_of(change(trained.cfg, evaluate_on=["scenes"], metrics=["aesthetics", "psnr"]), trained)
+    assert rows["aesthetics"].isna().all()
+    assert "aesthetics" not in evaluation.summarise(rows)["scenes"]["0"]
+
+
+def test_aesthetics_are_what_the_model_says_of_each_picture(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Greenness(torch.nn.Module):
+        def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+            return rgb[:, 1].mean((1, 2))
+
+    monkeypatch.setattr(backbones, "aesthetics", lambda folder: Greenness())
+    cfg = change(trained.cfg, evaluate_on=["scenes"], metrics=["aesthetics"], protocols=["0"])
+    found = evaluation.evaluate(cfg, trained.task)
+    for row in found.rows.itertuples():
+        if (name := f"scenes/{row.image}.0") in found.samples:
+            assert row.aesthetics == pytest.approx(found.samples[name][..., 1].mean() / 255, abs=1e-5)
+    monkeypatch.setattr(Greenness, "forward", lambda self, rgb: rgb.mean((2, 3)))
+    with pytest.raises(ValueError, match=r"one number per picture, shape \(3,\), got \(3, 3\)"):
+        evaluation.evaluate(cfg, trained.task)
+
+
 # What cannot be measured
 
 
 def test_every_measure_that_params_may_name_is_known() -> None:
-    assert {*evaluation._PLAIN, *evaluation._LPIPS} == set(get_args(Metric))
+    assert {*evaluation._PLAIN, *evaluation._LPIPS, "aesthetics"} == set(get_args(Metric))
 
 
 def test_a_dataset_without_test_pictures_is_named(prepared: Path, trained: SimpleNamespace) -> None:
@@ -384,6 +444,11 @@ def test_what_is_unknown_is_left_out_of_means() -> None:
 def test_the_headline_is_that_of_most_hints() -> None:
     rows = table(psnr=[1.0, 1.0, 2.0, 2.0], accuracy=[0.1, 0.1, 0.2, 0.2], chroma=[9.0] * 4, protocol=["128", "128", "10", "10"])
     assert evaluation.headline(rows) == {"d": {"psnr": 1.0, "accuracy": 0.1}}
+
+
+def test_the_headline_is_that_of_related_pairs() -> None:
+    rows = table(psnr=[1.0, 1.0, 2.0, 2.0], his=[0.5, 0.5, 0.7, 0.7], protocol=["independent"] * 2 + ["related"] * 2)
+    assert evaluation.headline(rows) == {"d": {"psnr": 2.0, "his": 0.7}}
 
 
 def test_means_are_rounded_to_six_digits() -> None:

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from tiny import ROOT
 
 from colorexp import absent, config, nb, paths
+from colorexp.data import pairlist
 
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -242,6 +243,13 @@ def test_an_absent_runs_outputs_can_be_read_like_any_others(project: Path) -> No
     assert json.loads(paths.report_metrics(name).read_text()) == {"status": absent.NOT_RUN}
 
 
+def test_an_absent_datasets_list_of_pairs_is_empty(project: Path) -> None:
+    absent.write("pairs", "cub", "why", out="artifacts/pairs/cub.csv")
+    assert pairlist.read(paths.pairs("cub")) == []
+    with pytest.raises(ValueError, match=r"^why$"):
+        absent.write("pairs", "cub", "why", out="scratch/cub.csv")
+
+
 def test_absent_outputs_have_the_same_bytes_every_time(project: Path) -> None:
     config.use_profile("smoke")
     leave_out("evaluate/user_guided/trans_unet")
@@ -272,7 +280,7 @@ def test_a_present_run_is_not_left_out(project: Path) -> None:
 
 
 def test_only_stages_of_runs_and_datasets_can_be_absent(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"no stage 'report' can be left out; choose prepare, train or evaluate"):
+    with pytest.raises(ValueError, match=r"no stage 'report' can be left out; choose prepare, pairs, train or evaluate"):
         absent.write("report", "x", "why", out=None)
 
 

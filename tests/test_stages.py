@@ -64,7 +64,7 @@ def changed_stages(folder: Path, monkeypatch: pytest.MonkeyPatch, old: str, new:
 
 def test_what_the_profile_leaves_out_reads_nothing_but_the_reason() -> None:
     found = stages.reads()
-    for stage in ("train/adacolvit/icolorit_b", "evaluate/adacolvit/icolorit_b", "prepare/cub"):
+    for stage in ("train/adacolvit/icolorit_b", "evaluate/adacolvit/icolorit_b", "prepare/cub", "pairs/cub"):
         assert set(found[stage]) == {"absence", "profile"}
     assert "belongs to paper, the profile is" in found["prepare/cub"]["absence"]
 
@@ -89,6 +89,13 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
         ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
         ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
         ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),
+        ("    in: [gpu, paper]\n    size: 256\n  ctest10k", "    in: [gpu, paper]\n    size: 224\n  ctest10k", set()),
+        (
+            "    root: data/bundled\n    in: [smoke",
+            "    root: data/bundled\n    seed: 3\n    in: [smoke",
+            {"prepare/photos", "pairs/photos"},
+        ),
+        ("palettes: null", "palettes: data", {"pairs/photos", "pairs/scenes"}),
         ("efficiency: {repeats: 5}", "efficiency: {repeats: 3}", {"efficiency"}),
         ("user_guided: {exhibit_run: paper}", "user_guided: {exhibit_run: released}", {"user_guided", "efficiency"}),
     ],
@@ -100,6 +107,9 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
         "absent run",
         "overridden",
         "dataset",
+        "absent dataset",
+        "seed of a dataset",
+        "palettes",
         "efficiency",
         "exhibit",
     ],

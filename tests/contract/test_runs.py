@@ -16,7 +16,7 @@ from tiny import INIT, QUICK, ROOT, change, copy_data, environment, make_project
 from torch import nn
 
 from colorexp import config, evaluation, hints, paths, runs
-from colorexp.config import GROUPS, Data, Evaluation, Fitting, Hardware, Hinting, Run
+from colorexp.config import GROUPS, Run
 from colorexp.data.prepare import prepare
 from colorexp.tasks.base import Colorizer
 
@@ -135,7 +135,7 @@ CHANGED: dict[str, Any] = {
 """Another value for every key, and what must be set besides for the key to mean something."""
 
 EXEMPT = {
-    **{f.name: "where and how fast a run is computed, not what" for f in fields(Hardware)},
+    **{f.name: "where and how fast a run is computed, not what" for f in fields(GROUPS["hardware"])},
     "monitor": "test_runs.py: the kept epoch is the best by what is monitored",
     "checkpoint_every": "test_runs.py: a resumed training ends with the same bytes",
     "features": "test_evaluation.py: features are kept beside the rows",
@@ -144,6 +144,11 @@ EXEMPT = {
     "repeats": "test_evaluation.py: rows of further draws stand beside those of the first",
     "eval_batch": "a picture's result does not depend on its neighbours, see below",
     "weights": "a path",
+    "references": "test_pairs.py: kinds are drawn by their weights; this run's network looks at none",
+    "reference_warp": "test_pairs.py: stronger warps move more",
+    "reference_size": "test_pairs.py: batches hold references of that size",
+    "pair_lists": "test_evaluation.py: pairs are read from a list of one's own",
+    "pairs": "test_models_transfer.py: rows say which reference each picture had",
     "ways": "test_evaluation.py: rows of further ways stand beside those of the usual one",
 }
 EXEMPT_OPTIONS = {
@@ -176,7 +181,7 @@ def fingerprint(cfg: Run, known: dict[str, str] | None = None) -> str:
         experiment = runs.build(change(cfg, profiles=[cfg.profile]), out="out")
         history = runs.train(experiment)
         rows = evaluation.evaluate(cfg, runs.load(experiment.out, evaluating=True)[1]).rows
-        numbers = rows.drop(columns=[*evaluation.KEYS]).T.to_numpy().tolist()
+        numbers = rows.drop(columns=[*evaluation.KEYS, *evaluation.REFERENCE_KEYS], errors="ignore").T.to_numpy().tolist()
         found = json.dumps([history.to_numpy().tolist(), numbers], default=float)
         found = json.dumps(json.loads(found, parse_float=lambda text: f"{float(text):.5g}"))
         if known is None:
@@ -204,7 +209,7 @@ def test_what_is_exempt_has_no_effect(values: dict[str, Any], laboratory: dict[s
     assert fingerprint(change(cfg, **values)) == fingerprint(cfg, laboratory)
 
 
-@pytest.mark.parametrize("key", [f.name for group in (Data, Hinting, Fitting, Hardware, Evaluation) for f in fields(group)])
+@pytest.mark.parametrize("key", [f.name for group in GROUPS.values() for f in fields(group)])
 def test_every_common_key_has_an_effect(key: str, laboratory: dict[str, str]) -> None:
     if key in EXEMPT:
         assert key not in CHANGED

@@ -33,7 +33,7 @@ def notebook_of(stage: str) -> Path:
 
 def reads(stage: str) -> str:
     kind, _, paper = stage.partition("_")
-    each = {"prepare": "prepare/${key}"} | {name: f"{name}/{paper}/${{key}}" for name in stages.PER_RUN}
+    each = {name: f"{name}/${{key}}" for name in stages.PER_DATASET} | {name: f"{name}/{paper}/${{key}}" for name in stages.PER_RUN}
     return f"build/reads/{each.get(kind, stage)}.json"
 
 
@@ -116,7 +116,7 @@ def test_it_is_known_whose_results_a_notebook_reads(stage: str, monkeypatch: pyt
 def test_the_lock_file_holds_no_stage_that_is_gone() -> None:
     """DVC never takes one out."""
     keys = {
-        name: PARAMS["datasets"] if name == "prepare" else PARAMS["runs"][name.partition("_")[2]]
+        name: PARAMS["datasets"] if name in stages.PER_DATASET else PARAMS["runs"][name.partition("_")[2]]
         for name in STAGES
         if "do" in STAGES[name]
     }
