@@ -163,6 +163,42 @@ def hints(run: RunName, out: Annotated[Path, typer.Argument(help="a folder")]) -
     typer.echo(f"{written} files written; `hint_files: {{<dataset>: {out}/<dataset>}}` reads them")
 
 
+external_app = typer.Typer(help="Methods from elsewhere, which take part through their pictures; see external/README.md.")
+app.add_typer(external_app, name="external", no_args_is_help=True)
+
+
+@external_app.command("inputs")
+def external_inputs(
+    dataset: Annotated[str, typer.Argument(help="an entry of `datasets` in params.yaml")],
+    out: Annotated[Path, typer.Argument(help="a folder")],
+) -> None:
+    """Write the test pictures of a dataset without colours, by the names under which they must come back."""
+    from colorexp import config, external
+
+    written = external.write_inputs(config.dataset(dataset).name, out)
+    typer.echo(f"{written} pictures written to {out / dataset}")
+
+
+@external_app.command("check")
+def external_check(method: Annotated[str, typer.Argument(help="a folder below the one that params.yaml names")]) -> None:
+    """List what is missing, unknown or of another size, and pictures whose lightness the method changed."""
+    from colorexp import external
+
+    found = external.check(method)
+    for picture in (picture for picture in found if picture.flagged):
+        typer.echo(f"{picture.dataset}/{picture.image}: lightness differs by {picture.luminance_difference:.1f}/255")
+    typer.echo(f"{len(found)} pictures, {sum(picture.flagged for picture in found)} flagged")
+
+
+@external_app.command("evaluate")
+def external_evaluate(method: Annotated[str, typer.Argument(help="a folder below the one that params.yaml names")]) -> None:
+    """Measure a method for every paper; `dvc repro` does so for all of them, and makes the tables."""
+    from colorexp import external
+
+    for line in external.measure(method):
+        typer.echo(", ".join(f"{key} {value}" for key, value in line.items()))
+
+
 @app.command()
 def report() -> None:
     """Rebuild the tables' Markdown and LaTeX and reports/index.html from the tables and figures that exist."""

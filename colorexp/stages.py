@@ -30,6 +30,9 @@ PER_DATASET = ("prepare", "pairs")
 EVERYTHING = "efficiency"
 """The notebook that builds the networks of all runs at the sizes of the profile `paper`."""
 
+ELSEWHERE = "external"
+"""The notebook that measures pictures of other programs like the runs of every paper that has exhibits."""
+
 
 def write() -> None:
     """Write build/nb/<notebook>.ipynb and build/reads/<stage>.json, both folders anew.
@@ -114,6 +117,9 @@ def parameters(notebook: str) -> dict[str, Any]:
     values: dict[str, Any] = {"profile": config.read()["profile"], "seed": config.read()["seed"]}
     if notebook == EVERYTHING:
         values |= {"efficiency": config.read()["profiles"][values["profile"]]["efficiency"]}
+    if notebook == ELSEWHERE:
+        measured = [run for paper in config.read()["exhibits"] for run in map(config.load, config.runs(paper)) if run.present]
+        values |= {run.name: {"data": asdict(run.data), "evaluation": asdict(run.evaluation)} for run in measured}
     for paper in papers(notebook):
         exhibits = config.read()["exhibits"].get(paper)
         values[paper] = {"exhibits": exhibits} | {run: _both(run) for run in config.runs(paper)}

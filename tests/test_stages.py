@@ -85,7 +85,11 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
         ("profile: cpu\n", "profile: cpu  # two cores\n", set()),
         ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency"}),
         ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 2}", {"train/adacolvit/icolorit_t_d6", *ADACOLVIT}),
-        ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 3, samples: 2}", {"evaluate/adacolvit/icolorit_t_d6", *ADACOLVIT}),
+        (
+            "icolorit_t_d6: {depth: 3}",
+            "icolorit_t_d6: {depth: 3, samples: 2}",
+            {"evaluate/adacolvit/icolorit_t_d6", "external", *ADACOLVIT},
+        ),
         ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
         ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
         ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),

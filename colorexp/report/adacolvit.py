@@ -75,7 +75,7 @@ PRINTED_ON = {"imagenet-ctest10k": "ctest10k", "oxford102flowers": "flowers", "c
 """The paper's data sets, and ours that hold the same pictures."""
 
 
-def compared(exhibit: str, methods: Sequence[str], *, over_draws: bool = False) -> pd.DataFrame:
+def compared(exhibit: str, methods: Sequence[str], *, over_draws: bool = False, more: Sequence[Cell] = ()) -> pd.DataFrame:
     """Published beside measured for one of the paper's tables.
 
     Rows of the exhibit's own data sets carry the printed numbers, whether the profile has the pictures or not; the profile's other
@@ -85,6 +85,7 @@ def compared(exhibit: str, methods: Sequence[str], *, over_draws: bool = False) 
         exhibit: As in published/adacolvit.csv.
         methods: In the table's order.
         over_draws: Whether numbers are means over all draws of hints, with the standard deviation of the draws' means.
+        more: Further cells with the same labels, which come last.
     """
     printed = tables.published(PAPER, exhibit).set_index(["method", "dataset", "metric"])
     value, std = printed["value"].to_dict(), printed["std"].dropna().to_dict()
@@ -97,7 +98,13 @@ def compared(exhibit: str, methods: Sequence[str], *, over_draws: bool = False) 
                 row = (method, printed_name, quantity)
                 found = cell(method, quantity, dataset, published=value.get(row), over_draws=over_draws)
                 cells.append(found._replace(std_published=std.get(row)))
-    return tables.comparison(cells)
+    return tables.comparison([*cells, *more])
+
+
+def elsewhere() -> list[Cell]:
+    """Cells of methods from elsewhere that had 10 hints; what they cost is not known."""
+    quality = {quantity: metric for quantity, metric in QUANTITIES.items() if quantity != "gflops"}
+    return tables.elsewhere(PAPER, quality, columns=["method", "pictures", "quantity"], protocol="10")
 
 
 def by_hints(metric: str) -> pd.DataFrame:

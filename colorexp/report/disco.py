@@ -23,7 +23,7 @@ class Row(NamedTuple):
     """What fills a row of a table."""
 
     run: str
-    """Without the paper."""
+    """Without the paper; `external/disco/<method>` of a method from elsewhere."""
     way: str = ""
     """How its task colours pictures, see `evaluation.KEYS`."""
 
@@ -87,6 +87,8 @@ NOT_REBUILT = "not rebuilt here"
 
 def row_of(row: Row) -> Row:
     """A row with `disco/<run>` instead of the run; params.yaml says which variant stands for the paper's (`exhibit_run`)."""
+    if tables.is_external(row.run):
+        return row
     literal = row.run == "disco" and config.exhibit_run(PAPER) == "paper"
     return Row(f"{PAPER}/{row.run}{'_paper' if literal else ''}", row.way)
 
@@ -131,7 +133,7 @@ def cell(row: Row | None, quantity: str, dataset: str, *, labels: Mapping[str, s
 
 def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Cell:
     """FID, KID or Inception Score from kept features; the metric's name says which Inception, and whether it is a stand-in."""
-    cfg = config.load(run)
+    cfg = config.load(main() if tables.is_external(run) else run)  # those from elsewhere are measured like ours
     if cfg.absence:
         return empty._replace(note=cfg.absence)
     stored = kept_features(run) if cfg.evaluation.features else {}
@@ -149,7 +151,8 @@ def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Ce
     network = extractor(str(cfg.evaluation.features), cfg.evaluation.weights)
     notes = [f"{len(ours)} pictures", "stand-in: an Inception with random weights" if network.endswith(tables.STAND_IN) else ""]
     note = "; ".join(filter(None, [*notes, tables.reduced(run)]))
-    return empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)", seeds=1, note=note)
+    seeds = None if tables.is_external(run) else 1
+    return empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)", seeds=seeds, note=note)
 
 
 @lru_cache
@@ -165,6 +168,18 @@ def kept_features(run: str) -> Mapping[str, np.ndarray]:
 
 
 # Tables 3, 4 and 5
+
+
+def with_elsewhere(rows: Mapping[str, Row | None]) -> dict[str, Row | None]:
+    """The rows of a table and methods from elsewhere: in the row of their printed name if the table has it, else below.
+
+    Only those without hints compete here.
+    """
+    found, printed = dict(rows), {name.lower(): name for name, row in rows.items() if row is None}
+    for method in tables.from_elsewhere(PAPER):
+        if "@" not in method:
+            found[printed.get(method.lower(), method)] = Row(f"{tables.EXTERNAL}/{PAPER}/{method}")
+    return found
 
 
 def latency(row: Row) -> float | None:

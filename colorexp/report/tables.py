@@ -54,8 +54,24 @@ def card(run: str) -> dict[str, Any]:
     return found
 
 
+EXTERNAL = "external"
+"""Results of methods from elsewhere are those of the run `external/<paper>/<method>`, see `colorexp.external`."""
+
+
+def from_elsewhere(paper: str) -> list[str]:
+    """The methods from elsewhere that were measured like a paper's runs, sorted."""
+    return sorted(path.stem for path in paths.results(f"{EXTERNAL}/{paper}/any").parent.glob("*.parquet"))
+
+
+def is_external(run: str) -> bool:
+    """Whether `run` is a method from elsewhere, of which there are results and nothing else."""
+    return run.startswith(f"{EXTERNAL}/")
+
+
 def repetitions(run: str) -> list[str]:
     """`run` and the runs that differ from it in nothing but the seed."""
+    if is_external(run):
+        return [run]
     own = config.load(run)
     same = own.as_dict() | {"name": "", "seed": 0, "parent": None}
     others = (config.load(name) for name in config.runs(own.paper))
@@ -141,10 +157,11 @@ def tested(
 ) -> Cell:
     """A test result: one value per picture that is not near gray, averaged over the run's repetitions; `way` as in `results`.
 
-    Of a measure whose network had no weights it is what its stand-in says, under that one's name and with a note.
+    Of a measure whose network had no weights it is what its stand-in says, under that one's name and with a note. `run` may be a
+    method from elsewhere, `external/<paper>/<method>`.
     """
-    cfg = config.load(run)
-    if cfg.absence:
+    cfg = None if is_external(run) else config.load(run)
+    if cfg and cfg.absence:
         return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
     chosen = _counted(run, dataset, protocol, way=way)
     notes = [reduced(run)]
@@ -152,10 +169,13 @@ def tested(
         metric += STAND_IN
         notes.insert(0, "stand-in: a network with random weights")
     if metric not in chosen or chosen[metric].isna().all():
-        missing = metric if dataset in cfg.evaluation.evaluate_on else f"{dataset}, which this profile lacks"
+        known = dataset in cfg.evaluation.evaluate_on if cfg else len(chosen) > 0
+        missing = metric if known else f"{dataset}, which this profile lacks" if cfg else f"no pictures of {dataset}"
         return Cell(dict(labels), metric, published, dataset=dataset, note=f"{NOT_MEASURED}: {missing}")
     values = chosen.groupby("image")[metric].mean()
-    seeds = chosen["seed"].nunique()
+    seeds = chosen["seed"].nunique() if cfg else None
+    if cfg is None and (flagged := int(chosen["luminance_flagged"].sum())):
+        notes.append(f"{flagged} of {len(chosen)} changed the lightness, which is the input's here")
     return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note="; ".join(filter(None, notes)))
 
 
@@ -181,6 +201,26 @@ def trained(run: str, metric: str, *, labels: Mapping[str, str], published: floa
     return Cell(dict(labels), metric, published, value, where, seeds=1, note="; ".join(filter(None, notes)))
 
 
+def elsewhere(paper: str, quantities: Mapping[str, str], *, columns: Sequence[str], protocol: str | None = None) -> list[Cell]:
+    """Cells of the methods from elsewhere that were measured like a paper's runs, on the data sets that they sent.
+
+    Args:
+        paper: The paper.
+        quantities: By the table's names, the metrics.
+        columns: Labels of the table: the first is the method's, the others some of `pictures`, `hints` and `quantity`.
+        protocol: Only methods of this one.
+    """
+    cells = []
+    for method in from_elsewhere(paper):
+        run = f"{EXTERNAL}/{paper}/{method}"
+        for dataset, hints in results(run)[["dataset", "protocol"]].drop_duplicates().itertuples(index=False):
+            for quantity, metric in quantities.items() if protocol in (None, hints) else ():
+                known = {columns[0]: method, "pictures": dataset, "hints": hints, "quantity": quantity}
+                labels = {name: known[name] for name in columns}
+                cells.append(tested(run, metric, dataset=dataset, protocol=hints, labels=labels))
+    return cells
+
+
 def over_draws(
     run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None
 ) -> Cell:
@@ -199,7 +239,9 @@ def over_draws(
 
 
 def reduced(run: str) -> str:
-    """What the profile changes of this run alone, as a note: it then competes on other terms than its neighbours."""
+    """What the profile changes of this run alone, as a note: it then competes on other terms, as pictures from elsewhere do."""
+    if is_external(run):
+        return "pictures from elsewhere"
     return ", ".join(f"{key} {value}" for key, value in config.singled_out(run).items())
 
 
