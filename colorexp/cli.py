@@ -199,6 +199,43 @@ def external_evaluate(method: Annotated[str, typer.Argument(help="a folder below
         typer.echo(", ".join(f"{key} {value}" for key, value in line.items()))
 
 
+study_app = typer.Typer(help="User studies: a blind page for participants, and the papers' tables from their answers.")
+app.add_typer(study_app, name="study", no_args_is_help=True)
+Paper = Annotated[str, typer.Option(help="disco or exemplar")]
+
+
+@study_app.command("build")
+def study_build(
+    paper: Paper = "disco",
+    out: Annotated[str | None, typer.Option(help="a folder; default: scratch/study/<paper>")] = None,
+    seed: Annotated[int | None, typer.Option(help="another draw of pictures and places")] = None,
+    also: Annotated[list[str] | None, typer.Option(help="a further run <paper>/<run>")] = None,
+) -> None:
+    """Write the page for participants and the key that must not reach them."""
+    from colorexp import study
+
+    built = study.build(paper, out or f"scratch/study/{paper}", seed=seed, also=also or [])
+    typer.echo(f"{paths.shown(built.page)}: {built.questions} scenes, for participants")
+    typer.echo(f"{paths.shown(built.key)}: whose picture is whose; put it into answers/{paper} with their files")
+    if built.absent:
+        typer.echo(f"without pictures: {', '.join(built.absent)}")
+
+
+@study_app.command("score")
+def study_score(
+    folder: Annotated[Path, typer.Argument(help="keys and answers, for example answers/disco")],
+    paper: Paper = "disco",
+    out: Annotated[Path | None, typer.Option(help="also write the table, as CSV")] = None,
+) -> None:
+    """Show the paper's table of a user study, published beside what participants answered."""
+    from colorexp.report import study, tables
+
+    table = study.table2(paper, folder.absolute())
+    if out:
+        tables.write(table, out.absolute())
+    typer.echo(tables.markdown(table))
+
+
 @app.command()
 def report() -> None:
     """Rebuild the tables' Markdown and LaTeX and reports/index.html from the tables and figures that exist."""
