@@ -22,7 +22,7 @@ install: $(STAMP) ## make .venv with the locked packages
 
 repro: $(STAMP) ## run what changed: photographs, training, tables, figures (PROFILE=gpu switches the scale first)
 	$(if $(PROFILE),$(BIN)/colorexp profile $(PROFILE))
-	@start=$$(date +%s); $(BIN)/dvc repro && echo "dvc repro took $$(($$(date +%s) - start)) s"
+	@start=$$(date +%s); $(BIN)/dvc repro && $(BIN)/colorexp report && echo "dvc repro took $$(($$(date +%s) - start)) s"
 
 test: lint types unit ## lint, types, tests, and a smoke-profile `dvc repro` in a temporary copy
 
@@ -42,7 +42,7 @@ smoke: $(STAMP) ## only the smoke-profile `dvc repro`, in a temporary copy
 lab: $(STAMP) ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
-report: $(STAMP) ## rebuild reports/index.html from what exists and print its path
+report: $(STAMP) ## rebuild scorecard and reports/index.html from what exists and print its path
 	$(BIN)/colorexp report
 
 bench: $(STAMP) ## print speed and memory: data, Lab, training, start-up, no-op

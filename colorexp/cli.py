@@ -238,10 +238,13 @@ def study_score(
 
 @app.command()
 def report() -> None:
-    """Rebuild the tables' Markdown and LaTeX and reports/index.html from the tables and figures that exist."""
-    from colorexp.report import pages
+    """Rebuild scorecard, deviations, the tables' Markdown and LaTeX, reports/index.html and README's scorecard from what exists."""
+    from colorexp.report import deviations, pages, scorecard
 
+    scorecard.write("reports")
+    deviations.write("reports")
     pages.build("reports")
+    scorecard.into_readme()
     typer.echo(paths.resolve("reports/index.html"))
 
 

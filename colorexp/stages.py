@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from colorexp import config, nb, paths, provenance
+from colorexp import config, nb, paths, provenance, tags
 
 PER_RUN = ("train", "evaluate")
 """Notebooks that are executed once for every run."""
@@ -112,9 +112,12 @@ def imported(notebook: str) -> set[str]:
 def parameters(notebook: str) -> dict[str, Any]:
     """What a notebook that is executed once can read of params.yaml.
 
-    Of the runs of its `papers` it holds hashes of their values in the active profile and in `paper`, which tables compare.
+    Of the runs of its `papers` it holds hashes of their values in the active profile and in `paper`, which tables compare. Where
+    it tells how the project deviates from the papers, docstrings are data.
     """
     values: dict[str, Any] = {"profile": config.read()["profile"], "seed": config.read()["seed"]}
+    if "colorexp.tags" in provenance.closure(imported(notebook)):
+        values |= {"deviations": _hash(repr(tags.harvest()))}
     if notebook == EVERYTHING:
         values |= {"efficiency": config.read()["profiles"][values["profile"]]["efficiency"]}
     if notebook == ELSEWHERE:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from tiny import ROOT
 
-from colorexp import config, nb, paths, provenance, stages
+from colorexp import config, nb, paths, provenance, stages, tags
 
-ADACOLVIT = ("adacolvit", "ablation_beta", "ablation_groups", "efficiency")
+ADACOLVIT = ("adacolvit", "ablation_beta", "ablation_groups", "efficiency", "report")
 """Notebooks that read this paper's runs."""
 
 
@@ -79,19 +79,31 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
     }
 
 
+def test_deviations_are_data_of_the_report_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stages.reads()
+    found = tags.harvest()
+    monkeypatch.setattr(tags, "harvest", lambda: found[1:])
+    after = stages.reads()
+    assert {name for name in before if before[name] != after[name]} == {"report"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
         ("profile: cpu\n", "profile: cpu  # two cores\n", set()),
-        ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency"}),
+        ("power: 2.0", "power: 3.0", {"train/user_guided/spread", "user_guided", "efficiency", "report"}),
         ("icolorit_t_d6: {depth: 3}", "icolorit_t_d6: {depth: 2}", {"train/adacolvit/icolorit_t_d6", *ADACOLVIT}),
         (
             "icolorit_t_d6: {depth: 3}",
             "icolorit_t_d6: {depth: 3, samples: 2}",
             {"evaluate/adacolvit/icolorit_t_d6", "external", *ADACOLVIT},
         ),
-        ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency"}),  # not in this profile
-        ("    lr: 1e-2\n", "    lr: 2e-2\n", {"user_guided", "efficiency"}),  # overridden by this profile, shown by the notebook
+        ("      bins: 16\n", "      bins: 8\n", {"user_guided", "efficiency", "report"}),  # not in this profile
+        (
+            "    lr: 1e-2\n",
+            "    lr: 2e-2\n",
+            {"user_guided", "efficiency", "report"},
+        ),  # overridden by this profile, shown by the notebook
         ("    train: 1000\n", "    train: 900\n", {"prepare/scenes"}),
         ("    in: [gpu, paper]\n    size: 256\n  ctest10k", "    in: [gpu, paper]\n    size: 224\n  ctest10k", set()),
         (
@@ -101,7 +113,7 @@ def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) ->
         ),
         ("palettes: null", "palettes: data", {"pairs/photos", "pairs/scenes"}),
         ("efficiency: {repeats: 5}", "efficiency: {repeats: 3}", {"efficiency"}),
-        ("user_guided: {exhibit_run: paper}", "user_guided: {exhibit_run: released}", {"user_guided", "efficiency"}),
+        ("user_guided: {exhibit_run: paper}", "user_guided: {exhibit_run: released}", {"user_guided", "efficiency", "report"}),
     ],
     ids=[
         "remark",

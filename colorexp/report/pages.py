@@ -79,7 +79,7 @@ td.number { text-align: right } p { margin: .4rem 0 } img { max-width: 100%; bac
 
 
 def build(out: str | Path) -> list[str]:
-    """Write every table of reports/tables as Markdown and LaTeX, and the page.
+    """Write every table of reports/tables as Markdown and LaTeX, but that of deviations, which is text; and the page.
 
     Args:
         out: The folder of reports, relative to the project.
@@ -89,7 +89,7 @@ def build(out: str | Path) -> list[str]:
     """
     source, target = paths.resolve("reports"), paths.resolve(out)
     written = []
-    for table in sorted((source / "tables").glob("*.csv")):
+    for table in sorted(path for path in (source / "tables").glob("*.csv") if path.stem != "deviations"):
         frame = pd.read_csv(table)
         for suffix, text in ((".md", tables.markdown(frame)), (".tex", tables.latex(frame))):
             file = target / "tables" / (table.stem + suffix)
@@ -103,6 +103,8 @@ def page(reports: Path) -> str:
     """The page that shows every figure and table below `reports`, by paper."""
     params = config.read()
     parts = [f"<h1>colorexp</h1><p>Profile <b>{params['profile']}</b>, seed {params['seed']}. {_sentence()}</p>"]
+    if (glance := reports / "scorecard_summary.csv").is_file():
+        parts += [_section(glance), "<p>Claims by verdict; all of them are in <a href='scorecard.md'>scorecard.md</a>.</p>"]
     for paper in (name for name in config.papers() if name in PAPERS):
         parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
         for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
@@ -142,7 +144,7 @@ def _section(path: Path) -> str:
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
     header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
     shown = f"<div class='scroll'><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
-    link = f"{path.parent.name}/{path.name}"
+    link = path.name if path.parent.name == "reports" else f"{path.parent.name}/{path.name}"
     return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{_caption(path.stem)}{shown}{note}"
 
 
