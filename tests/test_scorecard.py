@@ -1,5 +1,6 @@
 """Verdicts follow the results, and what is missing makes a claim untestable, never a crash or a verdict."""
 
+import ast
 import hashlib
 import re
 from pathlib import Path
@@ -257,8 +258,12 @@ def test_any_run_can_be_deleted(complete: Path) -> None:
     assert before["verdict"].nunique() > 3
 
 
-def test_nothing_at_all_is_no_crash_and_no_verdict(project: Path) -> None:
-    config.use_profile("cpu")
+@pytest.mark.parametrize("profile", config.PROFILES)
+def test_nothing_at_all_is_no_crash_and_no_verdict(project: Path, profile: str) -> None:
+    config.use_profile(profile)
+    (project / "reports" / "tables").mkdir(parents=True)
+    (project / "reports" / "tables" / "adacolvit_figure6.csv").write_text("\n")
+    (project / "reports" / "tables" / "disco_table4.csv").write_text("run,note\na,b\n")
     card = scorecard.write("reports")
     assert set(card["verdict"]) == {UNTESTABLE, CONTRADICTED}
     assert set(card["measured"]) <= {UNTESTABLE, ""}
@@ -303,6 +308,24 @@ def test_the_page_begins_with_the_summary(project: Path) -> None:
     for link in ("scorecard.md", "scorecard_summary.csv"):
         assert f"href='{link}'" in page
         assert (project / "reports" / link).is_file()
+
+
+def test_every_cell_that_claims_name_is_in_the_committed_tables() -> None:
+    """A misspelt one would only ever be missing."""
+    folders = [ROOT / "reports" / name for name in ("tables", "timings")]
+    count = 0
+    for claim in ledger.load():
+        trees = [ledger.parse(text) for text in (claim.a, claim.b) if text]
+        for node in (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func.id == "cell"):
+            table, column = (arg.id for arg in node.args)
+            found = pd.read_csv(next(f for folder in folders for f in folder.glob(f"{table}.csv")), dtype=str)
+            for key, value in ledger.keywords(node).items():
+                if key != "spread":
+                    found = found[found[key] == ("scenes" if value == "data" else value)]
+            assert len(found) == 1 or claim.only_on, claim.id
+            assert column in found, claim.id
+            count += 1
+    assert count > 30
 
 
 def test_our_readme_shows_the_committed_scorecard() -> None:
