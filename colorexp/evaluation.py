@@ -112,6 +112,20 @@ def _pictures(cfg: Run, dataset: str, protocol: str, repeat: int = 0) -> tuple[P
     return pictures, Fixed(pictures, cfg.evaluation.eval_batch, f"{protocol}, again {repeat}" if repeat else protocol)
 
 
+def one(cfg: Run, dataset: str, protocol: str, image: str) -> Batch:
+    """A test picture alone in a batch, with the hints or the reference that an evaluation shows it with.
+
+    Raises:
+        ValueError: If the data set has no such test picture under that protocol.
+    """
+    pictures, sampler = _pictures(cfg, dataset, protocol)
+    known = {pictures.name_of(draw): draw for batch in sampler.batches for draw in batch}
+    if image not in known:
+        raise ValueError(f"{dataset} has no test picture {image!r}; it has, for example, {', '.join(list(known)[:3])}")
+    raw = collate([pictures[known[image]]])
+    return to_physical(raw, patch=cfg.hinting.hint_patch, layout=cfg.hinting.hint_layout)
+
+
 def _references(cfg: Run, dataset: str, subset: str) -> Listed:
     given = cfg.evaluation.pair_lists.get(dataset)
     path = paths.root() / given if given else paths.pairs(dataset)

@@ -1,7 +1,7 @@
 """Pictures that other programs coloured, checked and measured like those of runs: a row for methods that cannot be rebuilt here.
 
 They lie in `<external>/<method>/<dataset>/<image>.png`; external/README.md says more. A method is named by its folder:
-`deoldify`, or `ideepcolor@10` if it was given the hints of a protocol.
+`deoldify`, or `ideepcolor@10` if it was given the hints of a protocol, `he@related` if the references of a list of pairs.
 """
 
 import re
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from colorexp import color, config, evaluation, paths, structure
-from colorexp.config import Run
+from colorexp.config import Evaluation, Run
 from colorexp.data import store
 from colorexp.data.datamodule import View2D
 from colorexp.data.images import BadImage, open_image
@@ -79,7 +79,7 @@ def methods() -> list[str]:
 
 
 def protocol_of(method: str) -> str:
-    """The hint protocol under which a method coloured: what follows `@` in its name, without it no hints."""
+    """Under which hint protocol, or after which references, a method coloured: what follows `@` in its name, else no hints."""
     return method.partition("@")[2] or "0"
 
 
@@ -222,15 +222,27 @@ def evaluate(method: str, paper: str, delivered: list[Delivered]) -> evaluation.
         None where the paper's runs know none of its data sets, or not its protocol.
     """
     cfg = _measured_like(paper)
-    if cfg is None or protocol_of(method) not in cfg.evaluation.protocols:
+    if cfg is None or (asked := _shown_as(method, cfg.evaluation)) is None:
         return None
     datasets = [name for name in cfg.evaluation.evaluate_on if name in {picture.dataset for picture in delivered}]
     if not datasets:
         return None
-    cfg = replace(cfg, evaluation=replace(cfg.evaluation, evaluate_on=datasets, protocols=[protocol_of(method)]))
+    cfg = replace(cfg, evaluation=replace(asked, evaluate_on=datasets))
     setting = Setting(cfg.fitting, cfg.seed, 1, None)
     pictures = {f"{picture.dataset}/{picture.image}": picture for picture in delivered}
     return evaluation.evaluate(cfg, FromFiles(setting, pictures=pictures, view=View2D(cfg.data.eval_view, cfg.data.size)))
+
+
+def _shown_as(method: str, like: Evaluation) -> Evaluation | None:
+    """What is asked of a method: its protocol alone, or the references that it had; None where runs are not measured so.
+
+    A method that names no references coloured without any and is measured beside those that had some.
+    """
+    protocol = protocol_of(method)
+    if like.pairs:
+        pairs = [subset for subset in like.pairs if subset == protocol or "@" not in method]
+        return replace(like, pairs=pairs) if pairs else None
+    return replace(like, protocols=[protocol]) if protocol in like.protocols else None
 
 
 def _measured_like(paper: str) -> Run | None:

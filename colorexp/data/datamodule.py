@@ -156,6 +156,11 @@ class Pictures(Dataset[dict[str, Any]]):
         own = torch.tensor(found.kind == "own")
         return {"reference_rgb": square, "reference_own": own, "reference_id": found.name, "reference_kind": found.kind}
 
+    def name_of(self, draw: Draw) -> str:
+        """A picture's name within its dataset."""
+        name, row = self.entries[draw.index]
+        return self.shards[name][row].id
+
     def corners(self, draw: Draw) -> tuple[str, Tensor]:
         """A picture's name within its dataset and the hints of that draw."""
         identity, planes, _ = self._cut(draw)

@@ -9,6 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 from colorexp import viz  # noqa: F401  the style
 
+PANELS = 4
+"""Side by side, before the next row."""
+
 
 def per_epoch(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy", "loss"), title: str = "") -> Figure:
     """Training and validation means per epoch, one panel per quantity.
@@ -18,8 +21,12 @@ def per_epoch(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy",
         quantities: Which to draw.
         title: Over the figure.
     """
-    figure, axes = plt.subplots(1, len(quantities), figsize=(4 * len(quantities), 2.8), squeeze=False)
-    for axis, quantity in zip(axes[0], quantities, strict=True):
+    across = min(PANELS, len(quantities))
+    down = -(-len(quantities) // across)
+    figure, axes = plt.subplots(down, across, figsize=(min(4 * across, 12), 2.8 * down), squeeze=False)
+    for axis in axes.flat[len(quantities) :]:
+        axis.remove()
+    for axis, quantity in zip(axes.flat, quantities, strict=False):
         for stage, label in (("train", "training"), ("val", "validation")):
             column = f"{stage}/{quantity}"
             if column in history:

@@ -153,6 +153,18 @@ class Exemplar(nn.Module):
 
         Source: Algorithm 1 and section 3.2.
         """
+        return self.colorize(L_n, reference_L_n, reference_ab_n)
+
+    def colorize(
+        self, L_n: Tensor, reference_L_n: Tensor | None, reference_ab_n: Tensor | None, *, only: str | None = None
+    ) -> Colored:
+        """What `forward` does; with `only`, `reference` or `database`, all weight is that source's.
+
+        Raises:
+            ValueError: As `forward`; or if the network has no two sources to choose from, or `only` names none of them.
+        """
+        if only is not None and (self.sources != "both" or only not in ("reference", "database")):
+            raise ValueError(f"only must be 'reference' or 'database' of a network with both, got {only!r} of {self.sources!r}")
         _check_lightness(L_n, "L_n")
         padded = pad_to_multiple(L_n, MULTIPLE)
         maps = self.extractor(padded)
@@ -160,7 +172,7 @@ class Exemplar(nn.Module):
         if self.sources == "none":
             return _cropped(Colored(self.decoder(maps, None), None, None, None, None, None), size)
         reference = self.describe(*_checked_reference(L_n, reference_L_n, reference_ab_n))
-        return _cropped(self.transfer(maps, padded, reference), size)
+        return _cropped(self.transfer(maps, padded, reference, only=only), size)
 
     def describe(self, reference_L_n: Tensor, reference_ab_n: Tensor) -> Reference:
         """What the network takes from references (B, 1, h, w) and (B, 2, h, w); it can serve for several targets.
@@ -176,8 +188,8 @@ class Exemplar(nn.Module):
             key = self.correspondence.features(self.extractor(reference_L_n), reference_L_n)
         return Reference(key, F.avg_pool2d(ab_n, CELL), histogram, gray)
 
-    def transfer(self, maps: Maps, L_n: Tensor, reference: Reference) -> Colored:
-        """Colour targets of the feature maps `maps` and the padded lightness `L_n`."""
+    def transfer(self, maps: Maps, L_n: Tensor, reference: Reference, *, only: str | None = None) -> Colored:
+        """Colour targets of the feature maps `maps` and the padded lightness `L_n`, with `only` from one of two sources."""
         found: Found | None = None
         assigned: Assigned | None = None
         if self.correspondence is not None:
@@ -187,6 +199,8 @@ class Exemplar(nn.Module):
             assert reference.histogram is not None
             assigned = self.database(maps.conv6, reference.histogram)
         alpha = self._weights(found, assigned, reference.gray)
+        if only is not None and alpha is not None:
+            alpha = alpha.new_tensor([only == "reference", only == "database"]).view(1, 2, 1, 1).expand_as(alpha)
         additions = self._added(found, assigned, alpha)
         return Colored(
             self.decoder(maps, additions),

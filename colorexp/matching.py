@@ -1,0 +1,159 @@
+"""Figures of exemplar colorization that kept sample pictures cannot tell: the trained network is asked where it looks."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from colorexp import color, evaluation, paths, runs
+from colorexp.config import Run
+from colorexp.models.exemplar import Exemplar
+from colorexp.report import exemplar
+from colorexp.report.exemplar import KINDS, Example
+from colorexp.tasks.exemplar import ExemplarColorizer
+from colorexp.types import Batch
+from colorexp.viz.marks import Star
+
+MARGIN = 8
+"""Pixels from the border that points keep."""
+DIM = 0.25
+"""How bright a reference is where the attention does not look."""
+POINT_L = 65.0
+"""Lightness at which the database's colours are shown."""
+COLOURS = ((1.0, 0.85, 0.1), (0.2, 0.9, 1.0), (1.0, 0.35, 0.75), (0.5, 1.0, 0.3))
+"""Of the points of a picture."""
+
+
+@lru_cache
+def trained() -> tuple[Run, ExemplarColorizer]:
+    """The run that stands for the paper's own.
+
+    Raises:
+        FileNotFoundError: If it has not been trained.
+    """
+    cfg, task = runs.load(paths.run(exemplar.main()), evaluating=True)
+    assert isinstance(task, ExemplarColorizer)
+    return cfg, task
+
+
+def pair(example: Example) -> Batch:
+    """A test picture and its reference alone in a batch, as evaluations show them."""
+    cfg, _ = trained()
+    dataset, _, image = example.name.partition("/")
+    return evaluation.one(cfg, dataset, KINDS[example.kind], image)
+
+
+class Posterior(NamedTuple):
+    """What a position takes its database colour from."""
+
+    shown: dict[str, np.ndarray]
+    """Probabilities over the database's colours by title. Shapes (bins,)."""
+    centres: np.ndarray
+    """In ab units. Shape (bins, 2)."""
+    rgb: np.ndarray
+    """In 0..1. Shape (bins, 3)."""
+    picture: np.ndarray
+    """The gray picture, (H, W, 3) uint8."""
+    place: tuple[int, int]
+    """Row and column of the position in it."""
+
+
+@torch.no_grad()
+def posterior(candidates: Sequence[Example]) -> Posterior:
+    """Likelihood, prior and posterior at one position (Figure 3): of all candidates the one where the last differs most.
+
+    What differs is told by half the sum of absolute differences between likelihood and posterior.
+
+    Args:
+        candidates: Pictures under references.
+    """
+    _, task = trained()
+    best: tuple[float, Posterior] | None = None
+    for example in candidates:
+        batch = pair(example)
+        output = task(batch)
+        likelihood, after = output.likelihood[0], output.posterior[0]
+        moved = (likelihood - after).abs().sum(0) / 2
+        at = int(moved.argmax())
+        row, col = divmod(at, moved.shape[1])
+        if best is None or float(moved.flatten()[at]) > best[0]:
+            best = float(moved.flatten()[at]), _described(batch, likelihood[:, row, col], after[:, row, col], (row, col), moved)
+    assert best is not None, "no candidate"
+    return best[1]
+
+
+def _described(batch: Batch, likelihood: Tensor, after: Tensor, cell: tuple[int, int], grid: Tensor) -> Posterior:
+    centres = color.ab_database() if len(likelihood) == len(color.ab_database()) else color.ab_gamut()
+    prior = color.hard_histogram(batch["reference_ab"], centres)[0]
+    L = torch.full((len(centres), 1), POINT_L)
+    rgb = color.lab_to_rgb(torch.cat([L, centres], 1)[..., None, None]).flatten(1)
+    place = [int((i + 0.5) * side / count) for i, side, count in zip(cell, batch["L"].shape[-2:], grid.shape, strict=True)]
+    shown = {"likelihood": likelihood, "prior (the reference)": prior, "posterior": after}
+    gray = _as_rgb(batch["L"], torch.zeros_like(batch["ab"]))
+    arrays = {title: prob.numpy() for title, prob in shown.items()}
+    return Posterior(arrays, centres.numpy(), rgb.numpy(), gray, (place[0], place[1]))
+
+
+class Looks(NamedTuple):
+    """Pictures in lines with points, and where in the reference each looks."""
+
+    rows: list[list[np.ndarray]]
+    stars: dict[tuple[int, int], list[Star]]
+    columns: list[str]
+
+
+@torch.no_grad()
+def correspondences(chosen: Sequence[Example], *, points: int) -> Looks:
+    """For some pixels of a picture, where in the reference the attention looks.
+
+    Points are those of a grid where the attention is most sure of itself, no two in one row of the grid.
+
+    Args:
+        chosen: Pictures under references.
+        points: How many of each, at most 4.
+    """
+    _, task = trained()
+    network = task.model
+    assert isinstance(network, Exemplar)
+    rows, stars = [], {}
+    for line, example in enumerate(chosen):
+        batch = pair(example)
+        L_n, reference_L_n, _ = task.inputs(batch)
+        assert reference_L_n is not None
+        height, width = L_n.shape[-2:]
+        grid = [(r, c) for r in range(MARGIN, height - MARGIN, MARGIN) for c in range(MARGIN, width - MARGIN, MARGIN)]
+        weights = network.matches(L_n, reference_L_n, [r for r, _ in grid], [c for _, c in grid])[0]
+        sure = sorted(range(len(grid)), key=lambda i: -float(weights[i].max()))
+        picked: list[int] = []
+        for i in sure:
+            if all(abs(grid[i][0] - grid[j][0]) + abs(grid[i][1] - grid[j][1]) > height // points for j in picked):
+                picked.append(i)
+        picked = picked[:points]
+        reference = _as_rgb(batch["reference_L"], batch["reference_ab"])
+        made = _as_rgb(batch["L"], task.predict(batch).ab)
+        gray = _as_rgb(batch["L"], torch.zeros_like(batch["ab"]))
+        rows.append([gray, reference, *(_lit(reference, weights[i]) for i in picked), made])
+        found = [Star(*grid[i], COLOURS[n]) for n, i in enumerate(picked)]
+        stars[line, 0] = found
+        stars |= {(line, 2 + n): [_peak(weights[i], reference, COLOURS[n])] for n, i in enumerate(picked)}
+    return Looks(rows, stars, ["gray", "reference", *(f"point {n + 1}" for n in range(points)), "ours"])
+
+
+def _lit(reference: np.ndarray, weight: Tensor) -> np.ndarray:
+    heat = F.interpolate(weight[None, None], reference.shape[:2], mode="bilinear")[0, 0]
+    light = DIM + (1 - DIM) * (heat / heat.max()).sqrt()
+    return (reference * light[..., None].numpy()).round().astype(np.uint8)
+
+
+def _peak(weight: Tensor, reference: np.ndarray, rgb: tuple[float, float, float]) -> Star:
+    row, col = divmod(int(weight.argmax()), weight.shape[1])
+    step = reference.shape[0] / weight.shape[0], reference.shape[1] / weight.shape[1]
+    return Star(int((row + 0.5) * step[0]), int((col + 0.5) * step[1]), rgb)
+
+
+def _as_rgb(L: Tensor, ab: Tensor) -> np.ndarray:
+    return color.to_8bit(color.lab_to_rgb(torch.cat([L, ab], 1)))[0].permute(1, 2, 0).numpy()
