@@ -14,13 +14,9 @@ from colorexp.config import Run
 from colorexp.data import palettes, references
 from colorexp.data.datamodule import resize
 from colorexp.data.images import MAX_PIXELS, BadImage, open_image
+from colorexp.models.exemplar import is_gray
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
-
-FALLBACK = "database"
-"""The way in which a task colours pictures whose reference has no chroma to give, where it offers one."""
-GRAY = 2
-"""Channels of a gray picture differ by at most this much, of 255: compression leaves traces of colour."""
 
 
 def colorize_file(
@@ -65,40 +61,32 @@ def colorize_file(
         raise ValueError(f"{run} takes no reference: leave {paths.shown(reference)} out or choose another run")
     if task.takes_reference and not reference:
         raise ValueError(f"{run} colours after a reference: give it a picture or palettes/<rrggbb>-<rrggbb>-... (--reference)")
-    wanted = _open_reference(reference) if reference else None
-    gray = wanted is not None and _is_gray(wanted)
-    way = FALLBACK if gray and FALLBACK in task.ways() else ""
+    wanted = _open_reference(reference, cfg.referencing.reference_size) if reference else None
     given = hints.read(hints_file, size=(rgb.shape[1], rgb.shape[2])) if hints_file else None
     try:
-        coloured = colorize(rgb, task, cfg, given=given, reference=wanted, way=way)
+        coloured = colorize(rgb, task, cfg, given=given, reference=wanted)
     except ValueError as error:
         raise ValueError(f"{paths.shown(hints_file)}: {error}") if hints_file else error from None
     encoded = BytesIO()
     Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(encoded, "PNG")
     paths.write_atomically(target, encoded.getvalue())
-    after = "the colours are those of the database" if way else "so is the result"
-    return [f"the reference {paths.shown(reference)} is gray and has no colours to give; {after}"] if gray and reference else []
+    if reference and wanted is not None and bool(is_gray(color.normalise(wanted[:, :1], wanted[:, 1:], "disco")[1])):
+        return [f"{paths.shown(reference)} is gray: the colours are the network's own, or none where it knows references alone"]
+    return []
 
 
-def _open_reference(reference: str) -> Tensor:
+def _open_reference(reference: str, side: int) -> Tensor:
+    """Lab of a picture's file or of a palette, squashed to a square. Shape (1, 3, side, side)."""
     if reference.startswith(palettes.PREFIX):
-        return palettes.picture(palettes.parse(reference), references.STRIPES)
-    return references.read(Path(reference))
-
-
-def _is_gray(rgb: Tensor) -> bool:
-    return int((rgb.amax(0) - rgb.amin(0)).max()) <= GRAY
+        rgb = palettes.picture(palettes.parse(reference), references.STRIPES)
+    else:
+        rgb = references.read(Path(reference))
+    return color.rgb_to_lab(color.from_8bit(resize(rgb, (side, side))[None]))
 
 
 @torch.no_grad()
 def colorize(
-    rgb: Tensor,
-    task: Colorizer,
-    cfg: Run,
-    *,
-    given: hints.Hints | None = None,
-    reference: Tensor | None = None,
-    way: str = "",
+    rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | None = None, reference: Tensor | None = None
 ) -> Tensor:
     """Colour one picture at its full size: chroma is predicted at the run's working size, lightness is the picture's own.
 
@@ -107,8 +95,7 @@ def colorize(
         task: A trained task.
         cfg: Its run.
         given: Coloured hints in pixels of the picture.
-        reference: Picture whose colours are wanted, uint8 (3, h, w), for a task that takes one.
-        way: One of the task's ways of colouring, as a rule its usual one.
+        reference: Lab of the picture whose colours are wanted, physical (1, 3, h, w), for a task that takes one.
 
     Returns:
         uint8 (3, H, W).
@@ -124,11 +111,9 @@ def colorize(
     mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting.hint_patch)
     batch: Batch = {"id": ["picture"], "draw": [0], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
     if reference is not None:
-        side = cfg.referencing.reference_size
-        lab = color.rgb_to_lab(color.from_8bit(resize(reference, (side, side))[None]))
-        batch |= {"reference_L": lab[:, :1], "reference_ab": lab[:, 1:], "reference_own": torch.tensor([False])}
+        batch |= {"reference_L": reference[:, :1], "reference_ab": reference[:, 1:], "reference_own": torch.tensor([False])}
         batch |= {"reference_id": ["reference"], "reference_kind": ["given"]}
-    predicted = F.interpolate(task.ways()[way](batch).ab, (height, width), mode="bicubic")
+    predicted = F.interpolate(task.predict(batch).ab, (height, width), mode="bicubic")
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
 
 
