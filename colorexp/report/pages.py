@@ -1,13 +1,11 @@
-"""Tables and figures -> Markdown, LaTeX and one static page. Nothing is computed, nothing is fetched from elsewhere."""
+"""Tables -> Markdown and LaTeX, and everything -> static pages, with the words that stand beside exhibits. Nothing is computed."""
 
-import html
 from pathlib import Path
 
 import pandas as pd
 
-from colorexp import config, paths
-from colorexp.absent import NOT_RUN
-from colorexp.report import tables
+from colorexp import paths
+from colorexp.report import site, tables
 
 PAPERS = {
     "adacolvit": "AdaColViT",
@@ -66,20 +64,12 @@ CAPTIONS = {
     "foundation": "What the project promises of its own machinery, and what was measured.",
 }
 """One sentence for every exhibit, by the stem of its file."""
-_STYLE = """
-:root { color-scheme: light dark; --ink: #222; --soft: #666; --line: #ccc; --paper: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #ddd; --soft: #999; --line: #444; --paper: #161616; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem } h2 { font-size: 1.25rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.5rem 0 .4rem }
-.scroll { overflow-x: auto } table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-td.number { text-align: right } p { margin: .4rem 0 } img { max-width: 100%; background: #fff } p.soft { color: var(--soft) }
-"""
+LEADS = {"adacolvit": "adacolvit_figure5", "disco": "disco_figure6", "user_guided": "user_guided_figure3"}
+"""The figure by which a paper is introduced; the first one where none is named."""
 
 
 def build(out: str | Path) -> list[str]:
-    """Write every table of reports/tables as Markdown and LaTeX, but that of deviations, which is text; and the page.
+    """Write tables as Markdown and LaTeX, but that of deviations, which is text; index.html and site/<paper>.html.
 
     Args:
         out: The folder of reports, relative to the project.
@@ -95,78 +85,4 @@ def build(out: str | Path) -> list[str]:
             file = target / "tables" / (table.stem + suffix)
             paths.write_atomically(file, text.encode())
             written.append(file.relative_to(target).as_posix())
-    paths.write_atomically(target / "index.html", page(source).encode())
-    return [*written, "index.html"]
-
-
-def page(reports: Path) -> str:
-    """The page that shows every figure and table below `reports`, by paper."""
-    params = config.read()
-    parts = [f"<h1>colorexp</h1><p>Profile <b>{params['profile']}</b>, seed {params['seed']}. {_sentence()}</p>"]
-    if (glance := reports / "scorecard_summary.csv").is_file():
-        parts += [_section(glance), "<p>Claims by verdict; all of them are in <a href='scorecard.md'>scorecard.md</a>.</p>"]
-    for paper in (name for name in config.papers() if name in PAPERS):
-        parts.append(f"<h2 id='{paper}'>{html.escape(PAPERS[paper])}</h2>")
-        for figure in sorted((reports / "figures").glob(f"{paper}_*.png")):
-            title = _title(figure.stem)
-            parts.append(f"<h3>{title}</h3>{_caption(figure.stem)}<img src='figures/{figure.name}' alt='{title}'>")
-        parts += [_section(table) for table in sorted((reports / "tables").glob(f"{paper}_*.csv"), key=_exhibits_first)]
-    parts.append("<h2 id='efficiency'>What it costs</h2>")
-    parts += [_section(table) for table in sorted((reports / "timings").glob("*.csv"))]
-    body = "\n".join(parts)
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>colorexp</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
-    )
-
-
-def _sentence() -> str:
-    return (
-        "Published numbers stand on the papers' data, measured ones on what <i>dataset</i> names: compare orderings, not values. "
-        "Square brackets are 95% bootstrap intervals over pictures, round ones the published value. "
-        "What a run was and where its numbers come from is in artifacts/runs/&lt;paper&gt;/&lt;run&gt;/run.json."
-    )
-
-
-def _section(path: Path) -> str:
-    frame = pd.read_csv(path)
-    left_out = 0
-    if "note" in frame:
-        absent = frame["note"].fillna("").str.startswith(NOT_RUN)
-        frame = frame.assign(note=frame["note"].mask(absent, NOT_RUN))
-        absent &= frame["published"].isna() if "published" in frame else True
-        left_out, frame = int(absent.sum()), frame[~absent]
-    labels = list(frame.columns[: list(frame.columns).index("published")]) if "published" in frame else []
-    if spread := next((name for name in ("quantity", "object", "hints") if name in labels), None):
-        frame = tables.wide(frame, rows=[label for label in labels if label != spread], column=spread)
-    frame = frame[[name for name in frame if frame[name].fillna("").astype(str).any()]]  # a column of nothing says nothing
-    note = f"<p class='soft'>{left_out} cells belong to runs outside this profile.</p>" if left_out else ""
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in frame.itertuples(index=False))
-    header = "".join(f"<th>{html.escape(str(name))}</th>" for name in frame.columns)
-    shown = f"<div class='scroll'><table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>"
-    link = path.name if path.parent.name == "reports" else f"{path.parent.name}/{path.name}"
-    return f"<h3>{_title(path.stem)} <a href='{link}'>csv</a></h3>{_caption(path.stem)}{shown}{note}"
-
-
-def _caption(stem: str) -> str:
-    return f"<p>{html.escape(CAPTIONS[stem])}</p>" if stem in CAPTIONS else ""
-
-
-def _exhibits_first(path: Path) -> tuple[bool, str]:
-    """The paper's own tables before what is added to them."""
-    return "_table" not in path.stem, path.stem
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "<td></td>" if pd.isna(value) else f"<td class='number'>{round(value, 9):.5g}</td>"
-    return f"<td>{html.escape(str(value))}</td>"
-
-
-def _title(stem: str) -> str:
-    paper = next((name for name in PAPERS if stem.startswith(f"{name}_")), None)
-    rest = stem.removeprefix(f"{paper}_") if paper else stem
-    for word in ("table", "figure"):
-        if rest.startswith(word):
-            return f"{word.capitalize()} {rest.removeprefix(word)}"
-    return rest.replace("_", " ").capitalize()
+    return [*written, *site.write(source, target, titles=PAPERS, captions=CAPTIONS, leads=LEADS)]
