@@ -1,6 +1,5 @@
 """Tables say what is published, what was measured, and from where; pages show them and compute nothing."""
 
-import html
 import json
 from pathlib import Path
 
@@ -202,22 +201,6 @@ def test_samples_are_read_back(project: Path) -> None:
     assert tables.samples("user_guided/spread") == ["scenes/test-00000.truth"]
     assert np.array_equal(tables.sample("user_guided/spread", "scenes/test-00000.truth"), picture)
     assert tables.sample("user_guided/spread", "scenes/none") is None
-
-
-def test_the_page_shows_tables_and_figures_and_loads_nothing(two_runs: Path) -> None:
-    tables.write(tables.comparison([cell(model="<b>", quantity="accuracy")]), "reports/tables/user_guided_table1.csv")
-    (two_runs / "reports/figures").mkdir(parents=True)
-    (two_runs / "reports/figures/user_guided_figure2.png").write_bytes(b"")
-    written = pages.build("reports")
-    assert {"tables/user_guided_table1.md", "tables/user_guided_table1.tex", "index.html"} == set(written)
-    page = (two_runs / "reports/index.html").read_text()
-    assert "Table 1" in page
-    assert "figures/user_guided_figure2.png" in page
-    assert "&lt;b&gt;" in page
-    for stem in ("user_guided_table1", "user_guided_figure2"):
-        assert html.escape(pages.CAPTIONS[stem]) in page
-    assert html.escape(pages.CAPTIONS["user_guided_claims"]) not in page
-    assert "http" not in page.replace("http-equiv", "")
 
 
 def test_every_exhibit_has_a_caption() -> None:

@@ -61,11 +61,21 @@ CAPTIONS = {
     "disco_blocks": "The three blocks of DISCO at 256x256: parameters, multiply-adds and time, printed and ours.",
     "disco_promises": "What the project promises of DISCO's speed and memory, and what was measured.",
     "efficiency": "Networks at the papers' sizes: parameters, billions of multiply-adds, latency of one picture.",
+    "adacolvit_figure1": "One block: what all patches go through, what informative ones alone, and what is skipped as a whole.",
+    "adacolvit_figure3": "AdaColViT at its published size: output shapes, parameters and multiply-adds of the built network.",
+    "disco_figure2": "DISCO at its published size: output shapes, parameters and multiply-adds of the built network.",
+    "user_guided_figure1": "ResUNet at its published size: output shapes, parameters and multiply-adds of the built network.",
     "foundation": "What the project promises of its own machinery, and what was measured.",
 }
 """One sentence for every exhibit, by the stem of its file."""
 LEADS = {"adacolvit": "adacolvit_figure5", "disco": "disco_figure6", "user_guided": "user_guided_figure3"}
 """The figure by which a paper is introduced; the first one where none is named."""
+OPENINGS = {
+    "adacolvit": ["adacolvit_figure3", "adacolvit_figure1"],
+    "disco": ["disco_figure2"],
+    "user_guided": ["user_guided_figure1"],
+}
+"""Figures by which a paper's page begins: its networks."""
 
 
 def build(out: str | Path) -> list[str]:
@@ -85,4 +95,4 @@ def build(out: str | Path) -> list[str]:
             file = target / "tables" / (table.stem + suffix)
             paths.write_atomically(file, text.encode())
             written.append(file.relative_to(target).as_posix())
-    return [*written, *site.write(source, target, titles=PAPERS, captions=CAPTIONS, leads=LEADS)]
+    return [*written, *site.write(source, target, titles=PAPERS, captions=CAPTIONS, leads=LEADS, openings=OPENINGS)]

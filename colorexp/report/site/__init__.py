@@ -18,7 +18,13 @@ COSTS = "efficiency"
 
 
 def write(
-    reports: Path, target: Path, *, titles: Mapping[str, str], captions: Mapping[str, str], leads: Mapping[str, str]
+    reports: Path,
+    target: Path,
+    *,
+    titles: Mapping[str, str],
+    captions: Mapping[str, str],
+    leads: Mapping[str, str],
+    openings: Mapping[str, Sequence[str]],
 ) -> list[str]:
     """Write index.html and site/<paper>.html.
 
@@ -27,7 +33,8 @@ def write(
         target: Where the pages are written.
         titles: By paper.
         captions: By stem of an exhibit.
-        leads: Stem of the figure by which a paper is introduced.
+        leads: Stem of the figure by which a paper is introduced on the first page.
+        openings: Stems of the figures by which its own page begins.
 
     Returns:
         What was written, relative to `target`.
@@ -37,7 +44,9 @@ def write(
     params = config.read()
     environment = _environment(names=names | {COSTS: "What it costs"}, profile=params["profile"], seed=params["seed"])
     pages = {}
-    for name, story in _stories(reports, Shelf(reports, captions, [*titles], landing.data_hashes()), [*names, COSTS]).items():
+    shelf = Shelf(reports, captions, [*titles], landing.data_hashes())
+    first = {name: [b for stem in openings.get(name, ()) for b in shelf.take(f"figures/{stem}.png")] for name in [*names, COSTS]}
+    for name, story in _stories(reports, shelf, first).items():
         if name in names:
             cards[name] = landing.card(name, titles[name], story.blocks, leads.get(name))
         about = {"runs": landing.runs(name), "run_columns": landing.RUN_COLUMNS, "claims": landing.claims(scores, name)}
@@ -64,10 +73,10 @@ class _Story(NamedTuple):
     """Whether a notebook tells it."""
 
 
-def _stories(reports: Path, shelf: Shelf, names: Sequence[str]) -> dict[str, _Story]:
-    """By page; an exhibit that no notebook of any page shows stands at the end of its own."""
-    read = {name: narrative.read(reports / "notebooks", name, shelf) for name in names}
-    whole = {name: blocks + _rest(shelf, "" if name == COSTS else name) for name, blocks in read.items()}
+def _stories(reports: Path, shelf: Shelf, first: Mapping[str, list[Block]]) -> dict[str, _Story]:
+    """By page, after what it begins with; an exhibit that no notebook of any page shows stands at the end of its own."""
+    read = {name: narrative.read(reports / "notebooks", name, shelf) for name in first}
+    whole = {name: first[name] + blocks + _rest(shelf, "" if name == COSTS else name) for name, blocks in read.items()}
     return {name: _Story(blocks, narrative.contents(blocks), bool(read[name])) for name, blocks in whole.items()}
 
 
