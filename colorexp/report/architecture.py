@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp import bench, config, runs
+from colorexp.models.exemplar import Exemplar
 from colorexp.tasks.automatic import lightness
 from colorexp.viz.diagram import Arrow, Box, flow
 
@@ -70,7 +71,7 @@ def _told(*measures: Measure, shape: bool = True) -> list[str]:
     """Lines below a name: the last one's shape, the parameters and multiply-adds of all."""
     lines = ["×".join(map(str, measures[-1].shape))] if shape else []
     parameters, cost = sum(m.parameters for m in measures), sum(m.multiply_adds for m in measures)
-    return [*lines, f"{_short(parameters)}parameters", f"{_short(cost)}MAC"]
+    return [*lines, f"{_short(parameters).strip()} parameters", f"{_short(cost)}MAC"]
 
 
 def _short(number: float) -> str:
@@ -223,10 +224,72 @@ def disco(run: str = "disco/disco") -> Figure:
     return flow(boxes, [*arrows, *_chain(("embedding", "color generator", "RefineNet", "ab"))])
 
 
+# Exemplar
+
+
+def exemplar() -> Figure:
+    """Both colour modules, the gate and the decoder, of the released variant with a reference of 256x256.
+
+    Source: Yes, Attention Is All You Need, for Exemplar based Colorization, Figure 2.
+    """
+    _, found = _exemplar()
+    whole, parts = found[""], ("extractor", "database", "reference_encoder", "database_encoder", "decoder")
+    rest = whole.multiply_adds - sum(found[part].multiply_adds for part in parts)
+    looks = found["correspondence"]._replace(multiply_adds=rest)  # its features are read outside of its forward
+    boxes = [
+        Box("L", [f"1×{SIDE}×{SIDE}"], 0, 0, GIVEN),
+        Box("reference", [f"3×{SIDE}×{SIDE}"], 0, 1, GIVEN),
+        Box("feature extractor", [*_told(found["extractor"], shape=False), "both pictures"], 1, 0.5),
+        Box("database", _told(found["database"]), 2, 0, 2),
+        Box("correspondence", _told(looks), 2, 1, 1),
+        Box("encoder d", _told(found["database_encoder"]), 3, 0, 2),
+        Box("encoder r", _told(found["reference_encoder"]), 3, 1, 1),
+        Box("gate", ["two weights,", "a sum of one"], 4, 0.5, 3),
+        Box("decoder", _told(found["decoder"], shape=False), 5, 0.5),
+        Box("ab", ["×".join(map(str, whole.shape))], 6, 0.5, GIVEN),
+    ]
+    ends = [("L", "feature extractor"), ("reference", "feature extractor")]
+    for source, encoder in (("database", "encoder d"), ("correspondence", "encoder r")):
+        ends += [("feature extractor", source), (source, encoder), (encoder, "gate")]
+    return flow(boxes, [*(Arrow(*pair) for pair in ends), *_chain(("gate", "decoder", "ab"))])
+
+
+def exemplar_gate() -> Figure:
+    """How much of either source a position takes, of the released variant.
+
+    Source: Yes, Attention Is All You Need, for Exemplar based Colorization, Figure 4.
+    """
+    model, found = _exemplar()
+    judges = [found[f"correspondence.judges.{number}"] for number in (0, 1)]
+    rows, columns = found["correspondence"].shape[1:]
+    boxes = [Box("matches", [f"{rows}×{columns} positions", f"to {(SIDE // 4) ** 2} of the reference"], 0, 0.5, GIVEN)]
+    boxes += [
+        Box(f"confidence {'rd'[number]}", _told(judge, shape=False), 1, number, 1 + number) for number, judge in enumerate(judges)
+    ]
+    boxes += [Box("softmax", [f"of {model.variant.gain:g} × sigmoid", f"2×{rows}×{columns}"], 2, 0.5, 3)]
+    boxes += [Box(f"colours {'rd'[number]}", ["times their weight"], 3, number, 1 + number) for number in (0, 1)]
+    boxes += [Box("added", ["at 1/16, 1/8 and 1/4"], 4, 0.5, 3)]
+    ends = [pair for x in "rd" for pair in (("matches", f"confidence {x}"), (f"confidence {x}", "softmax"))]
+    ends += [pair for x in "rd" for pair in (("softmax", f"colours {x}"), (f"colours {x}", "added"))]
+    return flow(boxes, [Arrow(*pair) for pair in ends])
+
+
+SIDE = 256
+
+
+def _exemplar() -> tuple[Exemplar, dict[str, Measure]]:
+    model, rng = Exemplar().eval(), Generator().manual_seed(0)
+    L_n, reference_L_n, a_n, b_n = (2 * torch.rand(4, 1, 1, SIDE, SIDE, generator=rng) - 1).unbind()
+    reference_ab_n = torch.cat([a_n, b_n], 1) / 2
+    return model, measured(model, lambda: model(L_n, reference_L_n, reference_ab_n).ab_n[2])
+
+
 FIGURES: Mapping[str, Callable[[], Figure]] = {
     "user_guided_figure1": user_guided,
     "adacolvit_figure1": adacolvit_block,
     "adacolvit_figure3": adacolvit,
     "disco_figure2": disco,
+    "exemplar_figure2": exemplar,
+    "exemplar_figure4": exemplar_gate,
 }
 """By stem."""

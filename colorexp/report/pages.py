@@ -34,6 +34,7 @@ CAPTIONS = {
     "adacolvit_figure8": "Patches without the heavy part are pale: of block 3's feed-forward, then by branches (stretched).",
     "disco_superpixels": "What chroma is lost if superpixels, or squares of the same size, have one colour each.",
     "disco_table1": "What the paper rates in words, measured: four frameworks and the true pictures.",
+    "disco_table2": "What people preferred, as the paper asked them; without answers there is nothing of ours.",
     "disco_table3": "Quality of pictures; FID where there are pictures enough, KID otherwise, stand-ins named so.",
     "disco_table4": "What each part is for: the network without it, and anchors located in other ways.",
     "disco_table5": "Parameters, multiply-adds and time of one picture of 256x256 at the published sizes.",
@@ -64,6 +65,8 @@ CAPTIONS = {
     "adacolvit_figure1": "One block: what all patches go through, what informative ones alone, and what is skipped as a whole.",
     "adacolvit_figure3": "AdaColViT at its published size: output shapes, parameters and multiply-adds of the built network.",
     "disco_figure2": "DISCO at its published size: output shapes, parameters and multiply-adds of the built network.",
+    "exemplar_figure2": "The exemplar network with a reference of 256x256: output shapes, parameters and multiply-adds as built.",
+    "exemplar_figure4": "How the gate weighs colours of the reference (r) and of the database (d) at every position.",
     "user_guided_figure1": "ResUNet at its published size: output shapes, parameters and multiply-adds of the built network.",
     "foundation": "What the project promises of its own machinery, and what was measured.",
 }
@@ -71,11 +74,12 @@ CAPTIONS = {
 LEADS = {"adacolvit": "adacolvit_figure5", "disco": "disco_figure6", "user_guided": "user_guided_figure3"}
 """The figure by which a paper is introduced; the first one where none is named."""
 OPENINGS = {
-    "adacolvit": ["adacolvit_figure3", "adacolvit_figure1"],
-    "disco": ["disco_figure2"],
-    "user_guided": ["user_guided_figure1"],
+    "adacolvit": ["figures/adacolvit_figure3.png", "figures/adacolvit_figure1.png"],
+    "disco": ["figures/disco_figure2.png"],
+    "user_guided": ["figures/user_guided_figure1.png"],
+    "exemplar": ["figures/exemplar_figure2.png", "figures/exemplar_figure4.png"],
 }
-"""Figures by which a paper's page begins: its networks."""
+"""Exhibits by which a paper's page begins: its networks."""
 
 
 def build(out: str | Path) -> list[str]:

@@ -11,10 +11,13 @@ from markupsafe import Markup
 
 from colorexp import config, paths
 from colorexp.report.site import landing, narrative
-from colorexp.report.site.exhibits import Block, Shelf
+from colorexp.report.site.exhibits import Block, Shelf, View
 
 COSTS = "efficiency"
 """The page of what concerns several papers."""
+DEVIATIONS = "deviations"
+SHARED = {COSTS: "What it costs", DEVIATIONS: "Where we differ from the papers, or chose what they leave open"}
+"""Titles of pages that are no paper's."""
 
 
 def write(
@@ -34,7 +37,7 @@ def write(
         titles: By paper.
         captions: By stem of an exhibit.
         leads: Stem of the figure by which a paper is introduced on the first page.
-        openings: Stems of the figures by which its own page begins.
+        openings: The exhibits by which its own page begins.
 
     Returns:
         What was written, relative to `target`.
@@ -42,10 +45,11 @@ def write(
     names = {paper: titles[paper] for paper in config.papers() if paper in titles}
     cards, scores = {}, landing.scorecard(reports)
     params = config.read()
-    environment = _environment(names=names | {COSTS: "What it costs"}, profile=params["profile"], seed=params["seed"])
+    environment = _environment(names=names | SHARED, profile=params["profile"], seed=params["seed"])
     pages = {}
     shelf = Shelf(reports, captions, [*titles], landing.data_hashes())
-    first = {name: [b for stem in openings.get(name, ()) for b in shelf.take(f"figures/{stem}.png")] for name in [*names, COSTS]}
+    first = {name: [block for file in openings.get(name, ()) for block in shelf.take(file)] for name in [*names, *SHARED]}
+    first[DEVIATIONS] = shelf.take("tables/deviations.csv", View(dropped=["module"]))  # its source says the same
     for name, story in _stories(reports, shelf, first).items():
         if name in names:
             cards[name] = landing.card(name, titles[name], story.blocks, leads.get(name))
@@ -70,14 +74,15 @@ class _Story(NamedTuple):
     blocks: list[Block]
     contents: list[tuple[str, str]]
     told: bool
-    """Whether a notebook tells it."""
+    """Whether the notebook that tells it was there, if one does."""
 
 
 def _stories(reports: Path, shelf: Shelf, first: Mapping[str, list[Block]]) -> dict[str, _Story]:
     """By page, after what it begins with; an exhibit that no notebook of any page shows stands at the end of its own."""
     read = {name: narrative.read(reports / "notebooks", name, shelf) for name in first}
     whole = {name: first[name] + blocks + _rest(shelf, "" if name == COSTS else name) for name, blocks in read.items()}
-    return {name: _Story(blocks, narrative.contents(blocks), bool(read[name])) for name, blocks in whole.items()}
+    told = {name: name not in (*shelf.papers, COSTS) or bool(read[name]) for name in whole}
+    return {name: _Story(blocks, narrative.contents(blocks), told[name]) for name, blocks in whole.items()}
 
 
 def _rest(shelf: Shelf, paper: str) -> list[Block]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from colorexp import config, paths
 from colorexp.absent import NOT_RUN
+from colorexp.report.scorecard import VERDICTS
 from colorexp.report.site.exhibits import Block, Cell, Figure, Table, long
 
 
@@ -41,6 +42,8 @@ def runs(paper: str) -> list[list[Cell]]:
     return [_line(name) for name in config.runs(paper)] if paper in config.papers() else []
 
 
+FIRST = ("where", "claim", "verdict", "effect", "low", "high", "a", "b", "published_a", "published_b")
+"""Columns of the scorecard that are read first."""
 RUN_COLUMNS = ("run", "status", "profile", "seed", "config", "code", "data", "parameters", "training (s)")
 
 
@@ -107,8 +110,9 @@ def scorecard(reports: Path) -> pd.DataFrame:
 
 
 def verdicts(scores: pd.DataFrame) -> list[str]:
-    """Verdicts, the most frequent first."""
-    return [str(name) for name in scores["verdict"].value_counts().index]
+    """Verdicts that occur, in the order of the scorecard, then those that it does not know."""
+    found = list(dict.fromkeys(map(str, scores["verdict"])))
+    return sorted(found, key=lambda verdict: VERDICTS.index(verdict) if verdict in VERDICTS else len(VERDICTS))
 
 
 def scores(table: pd.DataFrame, titles: Mapping[str, str], papers: Sequence[str]) -> list[Score]:
@@ -125,5 +129,6 @@ def files(reports: Path) -> list[str]:
 
 def claims(scores: pd.DataFrame, paper: str) -> tuple[list[str], list[list[Cell]]]:
     """Columns and lines of a paper's part of the scorecard."""
-    own = scores[scores["paper"] == paper].drop(columns="paper")
+    first = [name for name in FIRST if name in scores]
+    own = scores.loc[scores["paper"] == paper, [*first, *(name for name in scores if name not in (*first, "paper"))]]
     return long(own, {}) if len(own) else ([], [])
