@@ -65,13 +65,34 @@ CAPTIONS = {
     "adacolvit_figure1": "One block: what all patches go through, what informative ones alone, and what is skipped as a whole.",
     "adacolvit_figure3": "AdaColViT at its published size: output shapes, parameters and multiply-adds of the built network.",
     "disco_figure2": "DISCO at its published size: output shapes, parameters and multiply-adds of the built network.",
+    "exemplar_table1": "How much of the reference's histogram is transferred (HIS), and what that does to the pictures.",
+    "exemplar_table2": "What people preferred, as the paper asked them; without answers there is nothing of ours.",
+    "exemplar_table3": "What each part is for: the network without it, by references that are related and independent.",
+    "exemplar_kinds": "The same measures by kind of reference.",
+    "exemplar_gate": "How sharply the gate decides with and without the sparse loss, and whose colours it takes.",
+    "exemplar_claims": "Claims as differences over the same pairs, first minus second; held where the interval is above 0.",
+    "exemplar_figure1": "Related references, independent ones and palettes, by ours and its rivals.",
+    "exemplar_figure3": "From the likelihood of the database's colours to the posterior, where the prior changes most.",
+    "exemplar_figure5": "Related pairs in which histogram matching gains most HIS over ours.",
+    "exemplar_figure6": "Independent references and palettes without the database.",
+    "exemplar_figure7": "Independent references and palettes without the histogram as a prior.",
+    "exemplar_figure8": "The same pictures with and without the sparse loss.",
+    "exemplar_correspondence": "Where in the reference marked pixels find their colours: the brighter, the more.",
+    "exemplar_sparse": "Sparse and histogram loss by epoch, of networks trained with and without the sparse loss.",
+    "exemplar_stage1": "Losses of the first stage, which trains without references.",
+    "exemplar_stage2": "Losses of the second stage; all but the critic's are the network's.",
     "exemplar_figure2": "The exemplar network with a reference of 256x256: output shapes, parameters and multiply-adds as built.",
     "exemplar_figure4": "How the gate weighs colours of the reference (r) and of the database (d) at every position.",
     "user_guided_figure1": "ResUNet at its published size: output shapes, parameters and multiply-adds of the built network.",
     "foundation": "What the project promises of its own machinery, and what was measured.",
 }
 """One sentence for every exhibit, by the stem of its file."""
-LEADS = {"adacolvit": "adacolvit_figure5", "disco": "disco_figure6", "user_guided": "user_guided_figure3"}
+LEADS = {
+    "adacolvit": "adacolvit_figure5",
+    "disco": "disco_figure6",
+    "exemplar": "exemplar_figure1",
+    "user_guided": "user_guided_figure3",
+}
 """The figure by which a paper is introduced; the first one where none is named."""
 OPENINGS = {
     "adacolvit": ["figures/adacolvit_figure3.png", "figures/adacolvit_figure1.png"],

@@ -159,7 +159,7 @@ def _outputs(cell: Mapping[str, Any], written: _Written, names: Mapping[str, str
     for output in cell["outputs"]:
         data = {kind: "".join(text) for kind, text in output.get("data", {}).items() if not isinstance(text, dict)}
         if "image/png" in data:
-            blocks += [] if any(file.endswith(".png") for file in written.files) else [_embedded(data["image/png"])]
+            blocks += [] if "figures/" in cell["source"] else [_embedded(data["image/png"])]
         elif "text/html" in data:
             files = [*(file for file in written.files if file.endswith(".csv")), *(names[n] for n in written.shown if n in names)]
             taken = next((found for file in files if (found := shelf.take(file, written.view))), [])
