@@ -263,7 +263,7 @@ def evaluate_all(*, out: str | Path = RESULTS) -> pd.DataFrame:
         out: Instead of `RESULTS`, relative to the project.
 
     Returns:
-        Method, paper, data set, protocol, number of pictures and of flagged ones; also written, as `methods.csv`.
+        Method, paper, data set, protocol or list of pairs, number of pictures and of flagged ones; also written, as `methods.csv`.
     """
     shutil.rmtree(paths.resolve(out), ignore_errors=True)
     rows = [row for method in methods() for row in measure(method, out=out)]
@@ -285,8 +285,7 @@ def measure(method: str, *, out: str | Path = RESULTS) -> list[dict[str, object]
         if results is None:
             continue
         evaluation.save(f"{paper}/{method}", results, out=out)
-        for dataset, rows in results.rows.groupby("dataset"):
-            flagged = int(rows["luminance_flagged"].sum())
-            about = {"protocol": protocol_of(method), "pictures": len(rows), "flagged": flagged}
+        for (dataset, protocol), rows in results.rows.groupby(["dataset", "protocol"]):
+            about = {"protocol": protocol, "pictures": len(rows), "flagged": int(rows["luminance_flagged"].sum())}
             lines.append({"method": method, "paper": paper, "dataset": dataset, **about})
     return lines

@@ -31,6 +31,11 @@ def data_hash(dataset: str) -> str:
     return digest.hexdigest()[:12]
 
 
+def file_hash(path: Path) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
 def code_hash(modules: Iterable[str]) -> str:
     """Of the given modules of this package and all they import from it."""
     digest = hashlib.sha256()

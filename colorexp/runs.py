@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from colorexp import boot  # isort: skip  # noqa: F401  before anything that imports torch
 
@@ -28,6 +28,7 @@ from colorexp import config, paths, provenance, weights
 from colorexp.config import Run
 from colorexp.data.datamodule import ColorizationData, training_statistics
 from colorexp.data.store import Statistics
+from colorexp.schema import ReferenceKind
 from colorexp.seeding import seed_of
 from colorexp.tasks.base import Colorizer, Setting
 from colorexp.tasks.callbacks import Clock, History, Lines, Resume, Samples
@@ -69,8 +70,8 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
         out: Instead of `paths.run(cfg.name)`; relative to the project.
 
     Raises:
-        ValueError: If a key fits neither model nor task, a value does not fit, the run is not part of the profile, or its start has
-            other sizes.
+        ValueError: If a key fits neither model nor task, a value does not fit, the run is not part of the profile, its start has
+            other sizes, or it colours after references and is trained without any.
         FileNotFoundError: If the run that it starts from has not been trained.
     """
     if cfg.absence:
@@ -85,6 +86,9 @@ def build(cfg: Run, *, out: Path | str | None = None) -> Experiment:
         seed=cfg.seed,
     )
     task = build_task(cfg, steps_per_epoch=data.steps_per_epoch, statistics=training_statistics(cfg.data))
+    if task.takes_reference and not cfg.referencing.references and _is_trained(task):
+        kinds = ", ".join(get_args(ReferenceKind))
+        raise ValueError(f"{_where(cfg)}.references is empty; this task is trained after references, of the kinds {kinds}")
     if not cfg.init.startswith(PREPARED):
         _check_start(cfg, task.model)
         state = weights.read(paths.root() / cfg.init / WEIGHTS)
@@ -137,6 +141,10 @@ def build_task(cfg: Run, *, steps_per_epoch: int = 1, statistics: Statistics | N
     return task
 
 
+def _is_trained(task: Colorizer) -> bool:
+    return any(p.requires_grad for p in task.model.parameters())
+
+
 def _where(cfg: Run) -> str:
     return f"params.yaml: runs.{cfg.name.replace('/', '.')}"
 
@@ -145,7 +153,7 @@ def _check_monitor(cfg: Run, task: Colorizer) -> None:
     """The best epoch is chosen by a validation mean of the task; what has nothing to train has no epochs."""
     offered = [f"val/{name}" for name in task.logged]
     monitor = cfg.fitting.monitor
-    if monitor not in offered and any(p.requires_grad for p in task.model.parameters()):
+    if monitor not in offered and _is_trained(task):
         close = difflib.get_close_matches(monitor.rpartition("/")[2], task.logged, n=1)
         hint = f" (did you mean 'val/{close[0]}'?)" if close else ""
         raise ValueError(f"{_where(cfg)}.monitor = {monitor!r}{hint}; this task offers {', '.join(offered)}")
@@ -222,7 +230,7 @@ def train(experiment: Experiment) -> pd.DataFrame:
         RuntimeError: If training was interrupted, or another process trains the same run.
     """
     cfg = experiment.cfg
-    if not any(p.requires_grad for p in experiment.task.model.parameters()):
+    if not _is_trained(experiment.task):
         _write_outputs(experiment, pd.DataFrame(columns=["epoch", "step"]), best=None)
         _write_timings(experiment, {"status": "nothing to train"})
     elif _processes(cfg) > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -326,7 +334,12 @@ def _key(cfg: Run) -> str:
 
 
 def _data_hashes(cfg: Run) -> dict[str, str]:
-    return {name: provenance.data_hash(name) for name in sorted({*cfg.data.train_on, cfg.data.validate_on})}
+    """Of the pictures, and of the lists that say which reference each of them has."""
+    names = sorted({*cfg.data.train_on, cfg.data.validate_on})
+    found = {name: provenance.data_hash(name) for name in names}
+    if "nearest" in cfg.referencing.references:
+        found |= {f"pairs/{name}": provenance.file_hash(paths.pairs(name)) for name in names}
+    return found
 
 
 def code_hash(cfg: Run) -> str:

@@ -263,7 +263,8 @@ def test_all_that_a_list_of_ones_own_misses_is_named(trained: SimpleNamespace, t
         rows_of(cfg, trained)
 
 
-def test_pairs_that_no_stage_made_are_named(trained: SimpleNamespace) -> None:
+def test_pairs_that_no_stage_made_are_named(trained: SimpleNamespace, prepared: Path) -> None:
+    paths.pairs("scenes").unlink()
     with pytest.raises(
         FileNotFoundError, match=r"no list of pairs at artifacts/pairs/scenes\.csv; run `dvc repro` or `colorexp pairs"
     ):

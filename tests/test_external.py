@@ -13,9 +13,11 @@ from typer.testing import CliRunner
 
 from colorexp import color, config, evaluation, external, metrics, paths
 from colorexp.cli import app
+from colorexp.data import pairlist
 from colorexp.data.datamodule import View2D
 from colorexp.data.store import Shards
-from colorexp.report import disco, tables
+from colorexp.report import disco, exemplar, tables
+from colorexp.report.exemplar import Row
 from colorexp.tasks.base import Setting
 
 
@@ -145,7 +147,7 @@ def test_the_truth_and_gray_have_the_values_of_theory(here: Path) -> None:
 def test_results_have_the_columns_of_evaluations_and_the_measures_of_the_paper(here: Path) -> None:
     deliver("copy")
     summary = external.evaluate_all()
-    assert set(summary["paper"]) == {"adacolvit", "disco", "user_guided"}
+    assert set(summary["paper"]) == {"adacolvit", "disco", "exemplar", "user_guided"}
     assert summary.set_index("paper").loc["disco", ["dataset", "protocol", "pictures", "flagged"]].tolist() == ["scenes", "0", 4, 0]
     rows = measured("disco", "copy")
     assert list(rows.columns[: len(evaluation.KEYS)]) == list(evaluation.KEYS)
@@ -168,6 +170,37 @@ def test_a_method_with_hints_stands_with_the_runs_that_had_as_many(here: Path) -
     columns = ["method", "pictures", "quantity"]
     assert len(tables.elsewhere("adacolvit", {"psnr@10": "psnr"}, columns=columns, protocol="10")) == 1
     assert tables.elsewhere("adacolvit", {"psnr@10": "psnr"}, columns=columns, protocol="5") == []
+
+
+def test_a_method_without_references_is_measured_under_every_list_of_pairs(here: Path) -> None:
+    """The truth has one lightness and one set of colours, whatever reference others had; its histogram is not the references'."""
+    deliver("copy")
+    summary = external.evaluate_all()
+    lines = summary[summary["paper"] == "exemplar"]
+    assert lines[["dataset", "protocol", "pictures"]].to_numpy().tolist() == [
+        ["scenes", "independent", 4],
+        ["scenes", "related", 4],
+    ]
+    rows = measured("exemplar", "copy")
+    assert (rows["ab_error"] == 0).all()
+    his = rows.groupby("protocol")["his"].mean()
+    assert his["independent"] < his["related"] < 1
+
+
+def test_a_method_after_references_is_measured_under_its_own_list_of_pairs(here: Path) -> None:
+    deliver("he@related")
+    summary = external.evaluate_all()
+    assert summary[["paper", "protocol", "pictures"]].to_numpy().tolist() == [["exemplar", "related", 4]]
+    rows = measured("exemplar", "he@related")
+    assert set(rows["reference_kind"]) == {"nearest"}
+    listed = {p.image: p.reference for p in pairlist.read(paths.pairs("scenes")) if (p.split, p.subset) == ("test", "related")}
+    assert rows.set_index("image")["reference"].to_dict() == listed
+    assert exemplar.run_of(Row("external/exemplar/he"), "related") == "external/exemplar/he@related"
+    row = exemplar.with_elsewhere(exemplar.METHODS)["He"]
+    found = {name: exemplar.cell(row, "chroma error", "scenes", name, labels={}) for name in ("related", "independent")}
+    assert found["related"].values.tolist() == [0] * 4
+    assert found["independent"].values is None
+    assert found["independent"].note == "not measured: no pictures after references of the list independent"
 
 
 def test_a_view_that_cuts_at_random_is_refused() -> None:

@@ -51,7 +51,7 @@ def test_protocols_and_ways_are_those_of_the_run(claims: list[ledger.Claim]) -> 
         for node in (node for text in (claim.a, claim.b) if text for node in ledger.measures(ledger.parse(text))):
             for run in set(ledger.alternatives(node, claim.paper)) & set(config.runs()):
                 asked, evaluation = ledger.keywords(node), config.load(run, profile="paper").evaluation
-                assert asked.get("at", evaluation.protocols[0]) in evaluation.protocols, claim.id
+                assert asked.get("at", evaluation.conditions[0]) in evaluation.conditions, claim.id
                 assert asked.get("way", "") in ("", *evaluation.ways), claim.id
 
 
@@ -73,7 +73,7 @@ def test_planned_runs_are_those_that_are_not_there_yet() -> None:
 
 
 def write(folder: Path, **changes: object) -> Path:
-    content = {"planned": ["exemplar/exemplar"], "claims": [{k: v for k, v in {**VALID, **changes}.items() if v is not None}]}
+    content = {"planned": ["exemplar/later"], "claims": [{k: v for k, v in {**VALID, **changes}.items() if v is not None}]}
     file = folder / "claims.yaml"
     YAML().dump(content, file)
     return file
@@ -83,7 +83,7 @@ def test_a_claim_is_read(tmp_path: Path) -> None:
     claim = ledger.load(write(tmp_path, printed=["table3/DISCO/imagenet-ctest10k/psnr", 3], on="ctest10k"))[0]
     assert ledger.printed("disco", claim.printed[0]) == 20.72
     assert ledger.addressed(ledger.parse(claim.b), "disco") == {"disco/ugcolor"}
-    assert ledger.load(write(tmp_path, paper="exemplar", a="his(exemplar)", b="0"))[0].paper == "exemplar"
+    assert ledger.load(write(tmp_path, paper="exemplar", a="his(later)", b="0"))[0].paper == "exemplar"
 
 
 @pytest.mark.parametrize(

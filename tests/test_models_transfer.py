@@ -1,19 +1,17 @@
 """Transfer without learning gives the reference's colours, by lightness alone."""
 
-from collections.abc import Iterator
-from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny import change, environment, make_batch, make_project, quick, rng
+from tiny import change, make_batch, quick, rng
 from torch import Tensor
 
-from colorexp import config, evaluation, metrics, paths, runs
+from colorexp import evaluation, metrics, paths, runs
 from colorexp.config import Run
-from colorexp.data import pairlist, pairs
+from colorexp.data import pairlist
 from colorexp.models.transfer import HistogramMatching, MeanStdTransfer
 from colorexp.runs import build_task
 
@@ -97,16 +95,6 @@ def test_pictures_of_a_batch_do_not_mix(model: torch.nn.Module, gray: Tensor) ->
 # As a run, from start to end
 
 
-@pytest.fixture(scope="module")
-def paired(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with lists of pairs."""
-    folder = make_project(tmp_path_factory.mktemp("transfer") / "project", prepared=tiny_project)
-    with chdir(folder), environment(WANDB_MODE="disabled"):
-        for name in ("scenes", "photos"):
-            pairlist.write(paths.pairs(name), pairs.find(config.dataset(name)))
-        yield folder
-
-
 def run(model: str, **values: object) -> Run:
     cfg = replace(quick("user_guided/spread", metrics=["psnr", "his"], protocols=["0"]), options={})
     task = "colorexp.tasks.transfer:ReferenceTransfer"
@@ -114,7 +102,7 @@ def run(model: str, **values: object) -> Run:
     return change(cfg, **{**usual, **values})
 
 
-def test_rows_say_which_reference_each_picture_had(paired: Path) -> None:
+def test_rows_say_which_reference_each_picture_had(prepared: Path) -> None:
     rows = evaluation.evaluate(cfg := run("HistogramMatching"), build_task(cfg)).rows
     assert list(rows.columns[: len(evaluation.KEYS) + 2]) == [*evaluation.KEYS, *evaluation.REFERENCE_KEYS]
     listed = {(p.image, p.subset): (p.reference, p.kind) for p in pairlist.read(paths.pairs("scenes")) if p.split == "test"}
@@ -124,7 +112,7 @@ def test_rows_say_which_reference_each_picture_had(paired: Path) -> None:
     assert rows["his"].min() > 0.9
 
 
-def test_the_summary_has_the_related_pairs(paired: Path) -> None:
+def test_the_summary_has_the_related_pairs(prepared: Path) -> None:
     rows = evaluation.evaluate(cfg := run("MeanStdTransfer"), build_task(cfg)).rows
     means = evaluation.summarise(rows)["scenes"]
     assert set(means) == {"related", "independent"}
@@ -132,7 +120,7 @@ def test_the_summary_has_the_related_pairs(paired: Path) -> None:
     assert evaluation.headline(rows)["scenes"] == means["related"]
 
 
-def test_samples_show_the_reference(paired: Path) -> None:
+def test_samples_show_the_reference(prepared: Path) -> None:
     found = evaluation.evaluate(cfg := run("HistogramMatching", samples=2, evaluate_on=["photos"]), build_task(cfg)).samples
     labels = ("truth", "related", "related.reference", "related.input", "independent", "independent.reference", "independent.input")
     assert {name.partition(".")[2] for name in found} == set(labels)
@@ -143,7 +131,7 @@ def test_samples_show_the_reference(paired: Path) -> None:
             assert np.ptp(picture.astype(int), axis=2).max() <= 1
 
 
-def test_there_is_nothing_to_train(paired: Path) -> None:
+def test_there_is_nothing_to_train(prepared: Path) -> None:
     runs.train(runs.build(cfg := run("MeanStdTransfer"), out="out"))
     loaded = runs.load(paths.resolve("out"))[1]
     assert loaded.takes_reference and not loaded.takes_hints
@@ -151,13 +139,13 @@ def test_there_is_nothing_to_train(paired: Path) -> None:
         build_task(cfg).loss(make_batch(), torch.zeros(1))
 
 
-def test_a_task_that_takes_references_needs_pairs(paired: Path) -> None:
+def test_a_task_that_takes_references_needs_pairs(prepared: Path) -> None:
     cfg = run("MeanStdTransfer", pairs=[])
     with pytest.raises(ValueError, match=r"colours after references: params\.yaml must name `pairs` of it, related or independent"):
         evaluation.evaluate(cfg, build_task(cfg))
 
 
-def test_runs_without_references_are_measured_under_pairs_as_well(paired: Path) -> None:
+def test_runs_without_references_are_measured_under_pairs_as_well(prepared: Path) -> None:
     """How near an automatic colouring is to the reference's histogram."""
     cfg = quick("user_guided/spread", metrics=["his", "chroma"], protocols=["0"], pairs=["related"])
     rows = evaluation.evaluate(cfg, build_task(cfg)).rows
@@ -166,6 +154,6 @@ def test_runs_without_references_are_measured_under_pairs_as_well(paired: Path) 
     assert rows["his"].max() < 0.9, "which gray has with itself, not with a reference"
 
 
-def test_pairs_have_no_hints_to_write(paired: Path) -> None:
+def test_pairs_have_no_hints_to_write(prepared: Path) -> None:
     with pytest.raises(ValueError, match="measured under pairs"):
-        evaluation.write_hints(run("MeanStdTransfer"), paired / "hints")
+        evaluation.write_hints(run("MeanStdTransfer"), prepared / "hints")

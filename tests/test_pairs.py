@@ -102,9 +102,7 @@ def paired(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Pairs of a dozen scenes, in whose project the tests run."""
     folder = make_project(tmp_path_factory.mktemp("pairs") / "project", prepared=tiny_project)
     with chdir(folder):
-        found = pairs.find(config.dataset("scenes"))
-        pairlist.write(paths.pairs("scenes"), found)
-        yield found
+        yield pairlist.read(paths.pairs("scenes"))
 
 
 def test_every_picture_has_the_references_of_section_4_1(paired: list[Pair]) -> None:

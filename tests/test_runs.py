@@ -21,7 +21,7 @@ from tiny import QUICK, ROOT, change, environment, make_batch, make_project, qui
 
 from colorexp import config, evaluation, paths, runs, weights
 from colorexp.config import Run
-from colorexp.data import store
+from colorexp.data import pairlist, store
 from colorexp.data.datamodule import Fixed
 from colorexp.tasks.callbacks import Lines
 
@@ -286,6 +286,21 @@ def test_another_configuration_does_not_resume_from_this_one(prepared: Path, mon
     assert len(checkpoints(prepared)) == 1
 
 
+def test_another_list_of_pairs_does_not_resume_from_this_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the epochs after other references would be a training that nothing describes."""
+    cfg = quick(MAIN, epochs=3, references={"nearest": 1.0}, reference_size=16)
+    with monkeypatch.context() as patch:
+        interrupt(patch, OSError("stop"), epoch=1)
+        with pytest.raises(OSError, match="stop"):
+            train(cfg)
+    listed = pairlist.read(paths.pairs("scenes"))
+    pairlist.write(paths.pairs("scenes"), [pair._replace(reference="scenes/train-00000") for pair in listed])
+    out = train(cfg)
+    assert len(checkpoints(prepared)) == 1, "that of the first list"
+    hashed = json.loads((out / "run.json").read_text())["provenance"]["data"]
+    assert set(hashed) == {"photos", "scenes", "pairs/photos", "pairs/scenes"}
+
+
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
 def test_a_damaged_checkpoint_is_named(prepared: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     interrupt(monkeypatch, OSError("stop"), epoch=1)
@@ -401,6 +416,15 @@ def test_damaged_weights_are_named(trained: SimpleNamespace, tmp_path: Path) -> 
 def test_an_option_that_does_not_fit_is_named(project: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         runs.build_task(quick(MAIN, **values))
+
+
+def test_a_network_of_references_is_not_trained_without_any(prepared: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"runs\.exemplar\.exemplar\.references is empty; .* of the kinds own, nearest, same_class"
+    ):
+        runs.build(quick("exemplar/exemplar", references={}))
+    assert not runs.build(quick("exemplar/automatic", references={})).task.takes_reference
+    assert runs.build(quick("exemplar/mean_std")).task.takes_reference
 
 
 def test_bins_that_are_not_weighted_need_not_be_counted(project: Path) -> None:

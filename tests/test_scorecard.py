@@ -99,6 +99,15 @@ def test_near_gray_pictures_and_draws_of_hints_are_treated_as_elsewhere(evaluate
     assert row["effect"] == pytest.approx(3, abs=0.1)
 
 
+def test_without_a_condition_a_claim_takes_the_first_list_of_pairs(evaluated: Path) -> None:
+    """Runs after references have no protocol of hints."""
+    for run, his in {"exemplar": 60.0, "automatic": 40.0}.items():
+        write(f"exemplar/{run}", protocols=("related",), his=his)
+    row = judged(paper="exemplar", a="his(exemplar)", b="his(automatic, at=related)", on="")
+    assert row["verdict"] == REPRODUCED
+    assert row["effect"] == pytest.approx(20, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -109,7 +118,7 @@ def test_near_gray_pictures_and_draws_of_hints_are_treated_as_elsewhere(evaluate
         ({"on": "", "only_on": "coco"}, "needs coco, which this profile does not measure"),
         ({"a": "cell(disco_table4, measured, variant=x)"}, "not run: there is no table disco_table4"),
         ({"a": "option(disco, rebalance)", "b": "option(disco_no_anchors, nothing)"}, "option(disco_no_anchors, nothing) is None"),
-        ({"paper": "exemplar", "a": "his(exemplar)", "b": "1"}, "not run: params.yaml does not have exemplar/exemplar yet"),
+        ({"paper": "exemplar", "a": "his(later)", "b": "1"}, "not run: params.yaml does not have exemplar/later yet"),
         ({"a": "", "b": "", "needs": "people"}, "needs people"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,

@@ -352,6 +352,8 @@ VALUES: dict[str, Any] = {
     "schedule": "linear",
     "betas": (0.5, 0.99),
     "checkpoint_every": 2,
+    "references": {"own": 1.0},
+    "reference_size": 16,
 }
 """Four steps per epoch; a checkpoint after the second and at the end."""
 

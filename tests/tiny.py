@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from colorexp import color, config, runs
+from colorexp import color, config, paths, runs
 from colorexp.config import GROUPS, Run
+from colorexp.data import pairlist, pairs
 from colorexp.data.fetch import fetch
 from colorexp.data.prepare import prepare
 from colorexp.types import Batch
@@ -32,6 +33,9 @@ SMALL = {
     "width": 24,
 }
 """Constructor arguments that make a network small, whichever of them it has; a run that is smaller already stays so."""
+
+SMALLER = {"Exemplar": {"width": 2, "reference_side": 32}}
+"""The same of networks to which `SMALL` is large."""
 
 INIT = "artifacts/prepared/scenes/stats.json"
 """Runs that start from another run start from their seed here."""
@@ -60,7 +64,7 @@ QUICK: dict[str, Any] = {
 
 
 def make_project(folder: Path, *, prepared: Path | None = None, **smoke: Any) -> Path:
-    """A project in the profile smoke with a dozen scenes, in which data is prepared or that of another project is used.
+    """A project in the profile smoke with a dozen scenes, in which data and pairs are made or those of another project are used.
 
     Args:
         folder: Is made.
@@ -79,11 +83,13 @@ def make_project(folder: Path, *, prepared: Path | None = None, **smoke: Any) ->
     if prepared:
         (folder / "artifacts").mkdir()
         (folder / "artifacts" / "prepared").symlink_to(prepared / "artifacts" / "prepared")
+        shutil.copytree(prepared / "artifacts" / "pairs", folder / "artifacts" / "pairs")
     else:
         with chdir(folder):
             fetch(folder / "data" / "bundled")
             for name in ("scenes", "photos"):
                 prepare(replace(config.dataset(name), workers=1))
+                pairlist.write(paths.pairs(name), pairs.find(config.dataset(name)))
     return folder
 
 
@@ -126,10 +132,11 @@ def change(cfg: Run, **values: Any) -> Run:
 
 def small_options(cfg: Run) -> dict[str, Any]:
     """The options that make the run's network small."""
-    takes = inspect.signature(runs.resolve(cfg.model, torch.nn.Module)).parameters
+    network = runs.resolve(cfg.model, torch.nn.Module)
+    takes = inspect.signature(network).parameters
     return {
         key: min(value, cfg.options.get(key, value)) if isinstance(value, int) else list(value)
-        for key, value in SMALL.items()
+        for key, value in {**SMALL, **SMALLER.get(network.__name__, {})}.items()
         if key in takes
     }
 
@@ -146,16 +153,27 @@ def quick(name: str, **values: Any) -> Run:
     return change(tiny(name), **{**QUICK, **values})
 
 
-def make_batch(height: int = 32, width: int = 32, pictures: int = 2, *, hints: float = 0.05, seed: int = 0) -> Batch:
-    """Smooth pictures in gamut with hinted pixels."""
+def make_batch(
+    height: int = 32, width: int = 32, pictures: int = 2, *, hints: float = 0.05, seed: int = 0, references: bool = False
+) -> Batch:
+    """Smooth pictures in gamut with hinted pixels; references are others, every second one counts as the picture's own copy."""
     rng = torch.Generator().manual_seed(seed)
-    coarse = torch.rand(pictures, 3, 5, 5, generator=rng)
-    rgb = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
-    lab = color.rgb_to_lab(rgb)
+    lab = _smooth(pictures, height, width, rng)
     mask = torch.rand(pictures, 1, height, width, generator=rng) < hints
     ab = lab[:, 1:].contiguous()
     names, draws = [f"made/{i}" for i in range(pictures)], list(range(pictures))
-    return {"id": names, "draw": draws, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+    batch: Batch = {"id": names, "draw": draws, "L": lab[:, :1].contiguous(), "ab": ab, "hint_mask": mask, "hint_ab": ab * mask}
+    if references:
+        other, own = _smooth(pictures, 40, 24, rng), torch.arange(pictures) % 2 == 0
+        batch |= {"reference_L": other[:, :1].contiguous(), "reference_ab": other[:, 1:].contiguous(), "reference_own": own}
+        batch |= {"reference_id": names, "reference_kind": ["own" if one else "nearest" for one in own]}
+    return batch
+
+
+def _smooth(count: int, height: int, width: int, rng: torch.Generator) -> Tensor:
+    """Lab of pictures in gamut."""
+    coarse = torch.rand(count, 3, 5, 5, generator=rng)
+    return color.rgb_to_lab(torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear"))
 
 
 def rng(seed: int = 0) -> torch.Generator:

@@ -150,7 +150,7 @@ class Evidence:
         """One value per picture (rows) and seed (columns), means over draws of hints."""
         run, asked = self._run(node), ledger.keywords(node)
         dataset = asked.get("on") or self._dataset(run)
-        at = asked.get("at", config.load(run).evaluation.protocols[0])
+        at = asked.get("at", config.load(run).evaluation.conditions[0])
         metric, columns = node.func.id, {}  # type: ignore[attr-defined]  # a name, as `ledger.is_measure` saw
         for name in self._reader.repetitions(run):
             rows = self._reader.rows(name, asked.get("way", ""))

@@ -106,8 +106,12 @@ def cell(
     """One number of a row on a data set under one of `REFERENCES`' pair lists; None is a method that is not rebuilt."""
     if row is None:
         return Cell(dict(labels), MEASURES[quantity], published, dataset=dataset, note=NOT_RUN)
+    run = run_of(row, references)
+    if tables.is_external(run) and run.rpartition("/")[2] not in tables.from_elsewhere(PAPER):
+        note = f"{tables.NOT_MEASURED}: no pictures after references of the list {references}"
+        return Cell(dict(labels), MEASURES[quantity], published, dataset=dataset, note=note)
     measure = {"dataset": dataset, "protocol": references, "labels": labels, "published": published, "way": row.way}
-    found = tables.tested(run_of(row, references), MEASURES[quantity], **measure)  # type: ignore[arg-type]  # of several types
+    found = tables.tested(run, MEASURES[quantity], **measure)  # type: ignore[arg-type]  # of several types
     if quantity == "as" and found.values is None and found.note.startswith(tables.NOT_MEASURED):
         return found._replace(note=f"{tables.NOT_MEASURED}: no weights of an aesthetic model")
     return found

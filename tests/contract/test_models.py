@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import ROOT, change, clone, make_batch, same, small_options, tiny
+from tiny import ROOT, change, clone, same, small_options, tiny
+from tiny import make_batch as made
 from torch import Tensor
 
 from colorexp import color, config, runs, weights
@@ -24,6 +25,10 @@ def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
+make_batch = partial(made, references=True)
+"""With all that a network may want to see."""
+
+
 @lru_cache
 def built(name: str) -> tuple[Run, Colorizer]:
     """A run's task with its first parameters, in eval mode; tests must not change it."""
@@ -32,9 +37,13 @@ def built(name: str) -> tuple[Run, Colorizer]:
 
 
 def output(task: Colorizer, batch: dict) -> Tensor:
-    """What the network itself says, before classes become colours; of several outputs the first, which is the picture's."""
+    """What the network itself says, before classes become colours; of several outputs the first, which is the picture's.
+
+    That may be a picture at several resolutions, the last of which is the picture's.
+    """
     said = task(batch)
-    return said[0] if isinstance(said, tuple) else said
+    first = said[0] if isinstance(said, tuple) else said
+    return first[-1] if isinstance(first, tuple) else first
 
 
 def bytes_of(task: Colorizer) -> list[bytes]:

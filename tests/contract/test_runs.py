@@ -17,10 +17,12 @@ from torch import nn
 
 from colorexp import config, evaluation, hints, paths, runs
 from colorexp.config import GROUPS, Run
+from colorexp.data import pairlist
 from colorexp.data.prepare import prepare
 from colorexp.tasks.base import Colorizer
 
 MAIN = "user_guided/res_unet"
+AFTER_REFERENCES = "exemplar/exemplar"
 
 with chdir(ROOT):
     RUNS = config.runs()
@@ -37,8 +39,8 @@ with chdir(ROOT):
         if (_start := config.load(name, profile=profile)).present and not _start.init.startswith(runs.PREPARED)
     ]
     OPTIONS: dict[tuple[str, str, str], str] = {}
-    for _run in (config.load(name, profile="smoke") for name in RUNS):
-        for _key in _run.options:  # one run per network and task is enough
+    for _run in sorted((config.load(name, profile="smoke") for name in RUNS), key=lambda run: run.parent is not None):
+        for _key in _run.options:  # one run per network and task is enough, if possible the one that others vary
             OPTIONS.setdefault((_run.model, _run.task, _key), _run.name)
 
 CHANGED: dict[str, Any] = {
@@ -59,6 +61,13 @@ CHANGED: dict[str, Any] = {
     "hint_layout": "cells",
     "protocols": ["6%", "0"],
     "hint_files": {"scenes": "hint_files"},
+    # references
+    "references": {"own": 1.0},
+    "reference_warp": 0.1,
+    "reference_size": 48,
+    "pairs": ["independent"],
+    "pair_lists": {"scenes": "pair_list.csv"},
+    "ways": ["reference"],
     # fitting
     "epochs": 2,
     "batch": 2,
@@ -131,8 +140,24 @@ CHANGED: dict[str, Any] = {
     "perceptual_weight": 50.0,
     "perceptual_layers": 2,
     "temperature": 0.5,
+    "variant": "paper",
+    "sources": ("database", {"references": {"own": 1.0}}),
+    "fuse": "gate",
+    "prior": True,
+    "reference_side": 64,
+    "l1_weight": 10.0,
+    "gan_weight": 10.0,
+    "perceptual_layer": "relu2_1",
+    "critic_width": 8,
+    "sparse_weight": 10.0,
+    "histogram_weight": 10.0,
 }
 """Another value for every key, and what must be set besides for the key to mean something."""
+OF_NETWORKS: dict[tuple[str, str], Any] = {
+    ("colorexp.models.exemplar:Exemplar", "width"): 4,
+    ("colorexp.models.exemplar:Exemplar", "bins"): 313,
+}
+"""Another value for options that other networks have under the same name."""
 
 EXEMPT = {
     **{f.name: "where and how fast a run is computed, not what" for f in fields(GROUPS["hardware"])},
@@ -144,12 +169,6 @@ EXEMPT = {
     "repeats": "test_evaluation.py: rows of further draws stand beside those of the first",
     "eval_batch": "a picture's result does not depend on its neighbours, see below",
     "weights": "a path",
-    "references": "test_pairs.py: kinds are drawn by their weights; this run's network looks at none",
-    "reference_warp": "test_pairs.py: stronger warps move more",
-    "reference_size": "test_pairs.py: batches hold references of that size",
-    "pair_lists": "test_evaluation.py: pairs are read from a list of one's own",
-    "pairs": "test_models_transfer.py: rows say which reference each picture had",
-    "ways": "test_evaluation.py: rows of further ways stand beside those of the usual one",
 }
 EXEMPT_OPTIONS = {
     ("user_guided/res_unet_regression", "bins"): "a regressor has none",
@@ -160,7 +179,7 @@ EXEMPT_OPTIONS = {
 
 @pytest.fixture(scope="module")
 def laboratory(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The tiny project with a second dataset that has validation pictures, and with hint files; fingerprints so far."""
+    """The tiny project with a second dataset that has validation pictures, hint files and a list of pairs; fingerprints so far."""
     folder = make_project(tmp_path_factory.mktemp("contract") / "project", prepared=tiny_project)
     with chdir(folder), environment(WANDB_MODE="disabled"):
         copy_data(folder)
@@ -171,6 +190,8 @@ def laboratory(tiny_project: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             there = folder / "hint_files" / hints.folder_name(protocol, cfg.hinting.hint_patch)
             there.parent.mkdir(exist_ok=True)
             there.symlink_to(folder / "drawn" / "scenes" / hints.folder_name("12", cfg.hinting.hint_patch))
+        given = [pair._replace(kind="given", reference="palettes/ff0000-0000ff") for pair in pairlist.read(paths.pairs("scenes"))]
+        pairlist.write(folder / "pair_list.csv", given)
         yield {}
 
 
@@ -215,8 +236,13 @@ def test_every_common_key_has_an_effect(key: str, laboratory: dict[str, str]) ->
         assert key not in CHANGED
         return
     assert key in CHANGED, f"give {key} another value in CHANGED, or a reason in EXEMPT"
-    value, usual = CHANGED[key] if isinstance(CHANGED[key], tuple) and key != "betas" else (CHANGED[key], {})
-    cfg = change(quick(MAIN), **usual)
+    name = AFTER_REFERENCES if key in (*config.GROUPS["referencing"].__dataclass_fields__, "pairs", "pair_lists", "ways") else MAIN
+    assert_another_value_has_an_effect(quick(name), key, CHANGED[key], laboratory)
+
+
+def assert_another_value_has_an_effect(cfg: Run, key: str, changed: Any, laboratory: dict[str, str]) -> None:
+    value, usual = changed if isinstance(changed, tuple) and key != "betas" else (changed, {})
+    cfg = change(cfg, **usual)
     assert flat(cfg)[key] != value
     assert fingerprint(change(cfg, **{key: value})) != fingerprint(cfg, laboratory)
 
@@ -227,11 +253,11 @@ def test_every_option_of_a_model_or_task_has_an_effect(name: str, key: str, labo
         return
     assert key in CHANGED, f"give {key} another value in CHANGED, or a reason in EXEMPT_OPTIONS"
     cfg = quick(name)
-    assert flat(cfg)[key] != CHANGED[key]
-    assert fingerprint(change(cfg, **{key: CHANGED[key]})) != fingerprint(cfg, laboratory)
+    assert_another_value_has_an_effect(cfg, key, OF_NETWORKS.get((cfg.model, key), CHANGED[key]), laboratory)
 
 
 def test_no_other_value_is_given_for_a_key_that_is_gone() -> None:
+    assert OF_NETWORKS.keys() <= {(model, key) for model, _, key in OPTIONS}
     common = {f.name for group in GROUPS.values() for f in fields(group)}
     options = {key for _, _, key in OPTIONS}
     assert CHANGED.keys() <= common | options | {"seed"}
