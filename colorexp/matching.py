@@ -101,7 +101,7 @@ def _described(batch: Batch, likelihood: Tensor, after: Tensor, cell: tuple[int,
 class Looks(NamedTuple):
     """Pictures in lines with points, and where in the reference each looks."""
 
-    rows: list[list[np.ndarray]]
+    rows: list[list[np.ndarray | None]]
     stars: dict[tuple[int, int], list[Star]]
     columns: list[str]
 
@@ -110,16 +110,18 @@ class Looks(NamedTuple):
 def correspondences(chosen: Sequence[Example], *, points: int) -> Looks:
     """For some pixels of a picture, where in the reference the attention looks.
 
-    Points are those of a grid where the attention is most sure of itself, no two in one row of the grid.
+    Points are those of a grid where the attention is most sure of itself, farther from each other (down and across together) than
+    the height over their number.
 
     Args:
         chosen: Pictures under references.
-        points: How many of each, at most 4.
+        points: How many of each, at most 4. Where a picture is too small for so many, the last columns stay empty.
     """
     _, task = trained()
     network = task.model
     assert isinstance(network, Exemplar)
-    rows, stars = [], {}
+    rows: list[list[np.ndarray | None]] = []
+    stars: dict[tuple[int, int], list[Star]] = {}
     for line, example in enumerate(chosen):
         batch = pair(example)
         L_n, reference_L_n, _ = task.inputs(batch)
@@ -136,9 +138,9 @@ def correspondences(chosen: Sequence[Example], *, points: int) -> Looks:
         reference = _as_rgb(batch["reference_L"], batch["reference_ab"])
         made = _as_rgb(batch["L"], task.predict(batch).ab)
         gray = _as_rgb(batch["L"], torch.zeros_like(batch["ab"]))
-        rows.append([gray, reference, *(_lit(reference, weights[i]) for i in picked), made])
-        found = [Star(*grid[i], COLOURS[n]) for n, i in enumerate(picked)]
-        stars[line, 0] = found
+        lit = [_lit(reference, weights[i]) for i in picked]
+        rows.append([gray, reference, *lit, *[None] * (points - len(lit)), made])
+        stars[line, 0] = [Star(*grid[i], COLOURS[n]) for n, i in enumerate(picked)]
         stars |= {(line, 2 + n): [_peak(weights[i], reference, COLOURS[n])] for n, i in enumerate(picked)}
     return Looks(rows, stars, ["gray", "reference", *(f"point {n + 1}" for n in range(points)), "ours"])
 
