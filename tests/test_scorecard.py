@@ -12,7 +12,7 @@ import pytest
 from tiny import ROOT
 
 from colorexp import config, paths
-from colorexp.report import ledger, pages, scorecard
+from colorexp.report import ledger, scorecard
 from colorexp.report.ledger import Claim
 from colorexp.report.scorecard import CONTRADICTED, INCONCLUSIVE, NOT_REPRODUCED, OVERTURNED, REPRODUCED, UNTESTABLE
 
@@ -307,16 +307,6 @@ def test_readme_is_made_from_the_summary(project: Path) -> None:
     (project / "README.md").write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     scorecard.into_readme()
     assert (project / "README.md").read_text() == f"before\n{begin}\n| paper | claims |\n|---|---|\n| all | 7 |\n{end}\nafter\n"
-
-
-def test_the_page_begins_with_the_summary(project: Path) -> None:
-    assert "scorecard" not in pages.page(project / "reports")
-    scorecard.write("reports")
-    page = pages.page(project / "reports")
-    assert page.index("overturned on purpose") < page.index("<h2")
-    for link in ("scorecard.md", "scorecard_summary.csv"):
-        assert f"href='{link}'" in page
-        assert (project / "reports" / link).is_file()
 
 
 def test_every_cell_that_claims_name_is_in_the_committed_tables() -> None:
