@@ -18,7 +18,7 @@ Metric = Literal[
     "lpips_alex", "lpips_vgg", "lpips_vgg_unit", "aesthetics",
 ]  # fmt: skip
 """Measures that an evaluation knows; `evaluation` holds their functions."""
-ReferenceKind = Literal["own", "nearest", "same_class"]
+ReferenceKind = Literal["own", "own_palette", "nearest", "same_class"]
 Subset = Literal["related", "independent"]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -120,8 +120,8 @@ class Referencing:
     """Which reference pictures a run colours after."""
 
     references: dict[ReferenceKind, Annotated[float, Field(gt=0)]] = field(default_factory=dict)
-    """Kinds in training, with weights: warped copies of the picture itself, its nearest neighbour from the stage `pairs`, another
-    picture with something of the same class. Empty where training needs no reference."""
+    """Kinds in training, with weights: warped copies of the picture itself, palettes of its own colours, its nearest neighbour from
+    the stage `pairs`, another picture with something of the same class. Empty where training needs no reference."""
     reference_warp: Share = 0.5
     """Strength with which copies are cut and bent; 0 leaves them as the picture is."""
     reference_size: Positive = 256

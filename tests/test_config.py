@@ -297,7 +297,7 @@ def test_an_edited_file_is_read_again(write: Write) -> None:
         (
             "batch: 8",
             "batch: 8\n    references: {owm: 1.0}",
-            r"first\.references\.owm.* = 'owm': .*'own', 'nearest' or 'same_class'",
+            r"first\.references\.owm.* = 'owm': .*'own', 'own_palette', 'nearest' or 'same_class'",
         ),
         ("batch: 8", "batch: 8\n    references: {own: 0}", r"first\.references\.own = 0: .*greater than 0"),
         ("parent: first", "parent: frist", r"no run 'paper/frist' in params\.yaml \(did you mean 'paper/first'\?\)"),

@@ -347,6 +347,21 @@ def test_scenes_of_a_class_show_such_an_object(paired: list[Pair]) -> None:
     assert len({r.name for r in draws(references, identity, 30)}) > 2
 
 
+def test_palettes_of_a_picture_have_its_chroma_at_one_lightness(paired: list[Pair]) -> None:
+    references = Drawn(["scenes"], "train", asked=asked(own_palette=1.0))
+    record = Shards(paths.prepared("scenes"), "train")[0]
+    rgb = torch.tensor(record.rgb).permute(2, 0, 1)
+    found = [references(f"scenes/{record.id}", rgb, ("key", n)) for n in range(4)]
+    assert {one.kind for one in found} == {"own_palette"}
+    assert len({one.name for one in found}) == 4
+    assert all(palettes.parse(one.name) for one in found)  # so a picture of it can be made again from its name
+    lab = color.rgb_to_lab(color.from_8bit(torch.stack([one.rgb for one in found])))
+    assert (lab[:, 0] - palettes.LIGHTNESS).abs().max() < 3  # where the colour cannot be shown so bright it is a little off
+    own = color.rgb_to_lab(color.from_8bit(rgb[None]))[0, 1:].flatten(1).T
+    shown = lab[:, 1:].permute(0, 2, 3, 1).flatten(0, 2).unique(dim=0)
+    assert torch.cdist(shown, own).amin(1).median() < 3
+
+
 # Copies
 
 

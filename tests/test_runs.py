@@ -420,7 +420,7 @@ def test_an_option_that_does_not_fit_is_named(project: Path, values: dict[str, A
 
 def test_a_network_of_references_is_not_trained_without_any(prepared: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"runs\.exemplar\.exemplar\.references is empty; .* of the kinds own, nearest, same_class"
+        ValueError, match=r"runs\.exemplar\.exemplar\.references is empty; .* of the kinds own, own_palette, nearest, same_class"
     ):
         runs.build(quick("exemplar/exemplar", references={}))
     assert not runs.build(quick("exemplar/automatic", references={})).task.takes_reference

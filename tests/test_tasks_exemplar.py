@@ -81,6 +81,18 @@ def task_of(sources: str = "both", *, fitting: Any = None, **options: Any) -> Ex
 
 
 class TestLoss:
+    def test_the_databases_own_loss_teaches_it_alone(self) -> None:
+        weights = {f"{name}_weight": 0.0 for name in TERMS}
+        task, batch = task_of(**weights, database_weight=2.0), exemplar_batch()
+        output = task(batch)
+        terms = task.loss(batch, output)
+        own = batch["reference_own"]
+        truth = F.interpolate(batch["ab"][own] / 110, output.database_ab_n.shape[-2:], mode="area")
+        assert terms["database"].item() == pytest.approx((output.database_ab_n[own] - truth).abs().mean().item(), rel=1e-5)
+        terms["loss"].backward()
+        moved = {key for key, p in task.model.named_parameters() if p.grad is not None and p.grad.any()}
+        assert moved == {"trunk.weight", "trunk.bias", "database.weight", "database.bias"}
+
     def test_it_is_the_weighted_sum_of_its_terms(self) -> None:
         chosen = dict(zip(TERMS, (3.0, 5.0, 7.0, 11.0, 13.0), strict=True))
         task, batch = task_of(**{f"{name}_weight": weight for name, weight in chosen.items()}), exemplar_batch()
@@ -398,7 +410,7 @@ class TestTraining:
         assert seen["betas"] == [(0.5, 0.99)] * 2
         still = {name for name, p in seen["after"].items() if torch.equal(p, seen["before"][name])}
         assert still == set()
-        assert (history.filter(regex="^(train|val)/") > 0).all(axis=None)
+        assert (history.filter(regex="^(train|val)/(?!database)") > 0).all(axis=None)  # whose weight is 0
         assert {f"val/{name}" for name in (*TERMS, "critic", "loss")} <= set(history)
 
     def test_the_network_is_run_once_per_step_and_judged_by_the_better_critic(

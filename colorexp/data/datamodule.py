@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from colorexp import color, hints, paths
 from colorexp.config import Data, Fitting, Hardware, Hinting, Referencing, View
 from colorexp.data import store
-from colorexp.data.references import Drawn, References
+from colorexp.data.references import OWN, Drawn, References
 from colorexp.data.store import Shards, Statistics
 from colorexp.seeding import generator, seed_of
 from colorexp.types import Batch
@@ -153,7 +153,7 @@ class Pictures(Dataset[dict[str, Any]]):
             return {}
         found = self.references(identity, rgb, draw.key)
         square = resize(found.rgb, (self.references.size, self.references.size))
-        own = torch.tensor(found.kind == "own")
+        own = torch.tensor(found.kind in OWN)
         return {"reference_rgb": square, "reference_own": own, "reference_id": found.name, "reference_kind": found.kind}
 
     def name_of(self, draw: Draw) -> str:

@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from colorexp import paths
+from colorexp import color, paths
 
 PREFIX = "palettes/"
 COLOURS = 5
 """Of a palette, as in the published data."""
+LIGHTNESS = 60.0
+"""At which most chroma can be shown."""
 PUBLISHED = "hexcolor_vf"
 """Subfolder of the published data that holds `*_palettes_rgb.pkl`."""
 
@@ -42,6 +44,21 @@ def draw(rng: Generator, *, colours: int = COLOURS) -> Palette:
         raise ValueError(f"a palette has at least one colour, got colours = {colours}")
     values = torch.randint(0, 256, (colours, 3), generator=rng)
     return tuple((r, g, b) for r, g, b in values.tolist())
+
+
+def of_picture(rgb: Tensor, rng: Generator, *, colours: int = COLOURS) -> Palette:
+    """The chroma of some pixels of a picture at one lightness, which so does not tell where they belong.
+
+    Args:
+        rgb: uint8, shape (3, h, w).
+        rng: Draws the pixels.
+        colours: How many, at least 1.
+    """
+    at = torch.randint(0, rgb.shape[1] * rgb.shape[2], (colours,), generator=rng)
+    lab = color.rgb_to_lab(color.from_8bit(rgb.flatten(1)[:, at])[None, :, None])
+    lab[:, 0] = LIGHTNESS
+    values = color.to_8bit(color.lab_to_rgb(lab))[0, :, 0]
+    return tuple((r, g, b) for r, g, b in values.T.tolist())
 
 
 def name(palette: Palette) -> str:

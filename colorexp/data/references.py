@@ -27,6 +27,10 @@ GRID = 4
 """Points per side at which a warp is drawn; between them it is smooth."""
 
 
+OWN = ("own", "own_palette")
+"""Kinds whose colours are the picture's, which are then the truth."""
+
+
 class Reference(NamedTuple):
     """A picture whose colours another one is to take."""
 
@@ -35,7 +39,7 @@ class Reference(NamedTuple):
     name: str
     """`<dataset>/<name>`, `palettes/...`, or a file relative to the project."""
     kind: str
-    """How it was found: one of `pairlist.KINDS`, `own` or `same_class`."""
+    """How it was found: one of `pairlist.KINDS`, of `OWN`, or `same_class`."""
 
 
 class References(Protocol):
@@ -159,8 +163,10 @@ class Drawn:
     Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 3.4: the losses need a truth, which a picture
         has under a reference of its own alone.
 
-    Unspecified: which references the paper trains with. Ours are copies of the picture itself, its nearest neighbour (section 4.1),
-        or a picture that shows something of the same class: on scenes one of its objects' classes, in folders the same folder.
+    Unspecified: which references the paper trains with. Ours are copies of the picture itself, palettes of its own colours, its
+        nearest neighbour (section 4.1), or a picture that shows something of the same class: on scenes one of its objects' classes,
+        in folders the same folder. A palette shows nothing that corresponds: without it, a copy's places always tell the truth, and
+        nothing teaches the gate when to leave them and the database how to follow a histogram.
     """
 
     only: frozenset[str] | None = None
@@ -187,6 +193,9 @@ class Drawn:
         """One of a kind."""
         rng = generator(*key, identity, "reference")
         kind = self._kinds[int(torch.multinomial(self._weights, 1, generator=rng))]
+        if kind == "own_palette":
+            palette = palettes.of_picture(rgb, rng)
+            return Reference(palettes.picture(palette, STRIPES), palettes.name(palette), kind)
         other = self._nearest.get(identity) if kind == "nearest" else self._alike(identity, rng) if kind == "same_class" else None
         if other is None:
             return Reference(warped(rgb, self._warp, rng), identity, "own")

@@ -42,6 +42,7 @@ class ExemplarColorizer(Automatic):
         gan_weight: Of eq. 9. At 0 there is no critic.
         sparse_weight: Of eq. 11, nats per pixel.
         histogram_weight: Of the histogram loss (section 3.3.5).
+        database_weight: Of the L1 distance between the true colours and those that the database gives before anything is fused.
         perceptual_layer: Whose features are compared; `relu3_1` is the fifth ReLU of VGG19.
         scales: 3 supervises the outputs at a quarter, a half and the whole of the resolution, 1 the last alone.
         critic_width: Channels of the critic's first layer.
@@ -53,6 +54,9 @@ class ExemplarColorizer(Automatic):
 
     Deviation: L1 and perceptual loss compare with the true picture only where the reference is a copy of it (`reference_own`),
         since under another reference the true colours are the wrong answer. Their mean is taken over those pictures.
+
+    Deviation: the paper has no loss on the database's own colours, and its weight is 0 here too. It is for short trainings: at
+        first all places get one colour of it, which the instance norm of its encoder takes out, so that nothing else teaches it.
 
     Deviation: eq. 10 calls pictures of references real; we take the batch's true pictures, which are photographs of the same set,
         in both stages. The critic sees the full resolution alone.
@@ -67,7 +71,7 @@ class ExemplarColorizer(Automatic):
         (`vgg19_random`) compares edges and colours rather than objects.
     """
 
-    logged = ("loss", "l1", "perceptual", "gan", "sparse", "histogram", "critic")
+    logged = ("loss", "l1", "perceptual", "gan", "sparse", "histogram", "database", "critic")
     takes_reference = True
 
     def __init__(
@@ -80,6 +84,7 @@ class ExemplarColorizer(Automatic):
         gan_weight: float = 0.1,
         sparse_weight: float = 1.0,
         histogram_weight: float = 1.0,
+        database_weight: float = 0.0,
         perceptual_layer: Layer = "relu3_1",
         scales: Literal[1, 3] = 3,
         critic_width: int = 64,
@@ -91,6 +96,7 @@ class ExemplarColorizer(Automatic):
             "gan": gan_weight,
             "sparse": sparse_weight,
             "histogram": histogram_weight,
+            "database": database_weight,
         }
         for name, weight in self.weights.items():
             if weight < 0:
@@ -158,7 +164,7 @@ class ExemplarColorizer(Automatic):
             raise FloatingPointError(f"the loss is {loss.item()} at step {self.global_step}; pictures: {', '.join(batch['id'])}")
 
     def loss(self, batch: Batch, output: Any) -> dict[str, Tensor]:  # noqa: ANN401  Exemplar's Colored
-        """Eq. 12, its five terms without their weights, and the critic's own loss, eq. 10.
+        """Eq. 12, its terms without their weights, and the critic's own loss, eq. 10.
 
         A term is 0 if its weight is, if no picture has what it compares with, or if the network has no gate to be sparse.
         """
@@ -172,6 +178,7 @@ class ExemplarColorizer(Automatic):
             "gan": self._gan,
             "sparse": self._sparse,
             "histogram": self._histogram,
+            "database": self._database,
         }
         nothing = output.ab_n[-1].new_zeros(())
         terms = {name: make(batch, output) if self.weights[name] else nothing for name, make in makers.items()}
@@ -237,6 +244,12 @@ class ExemplarColorizer(Automatic):
             wanted = color.soft_histogram(batch["reference_ab"])
             made = [color.soft_histogram(_physical(batch["L"], ab_n.float())) for ab_n in self._supervised(output)]
             return _mean([losses.histogram_distance(histogram, wanted) for histogram in made])
+
+    def _database(self, batch: Batch, output: Any) -> Tensor:  # noqa: ANN401  Exemplar's Colored
+        own, made = self._own(batch), output.database_ab_n
+        if made is None or not own.any():
+            return output.ab_n[-1].new_zeros(())
+        return F.l1_loss(made[own], _area(chroma(batch)[own], made))
 
     # Colouring
 
