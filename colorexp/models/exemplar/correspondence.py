@@ -49,6 +49,7 @@ class Correspondence(nn.Module):
         judges: How many confidences are read from each row of the correspondence.
         grid: Side of the square of reference positions that judges see.
         hidden: Width of the judges.
+        scaled: Whether judges see rows times `grid`.
 
     Source: section 3.2.1, eq. 1 and 6.
 
@@ -59,13 +60,13 @@ class Correspondence(nn.Module):
         the square of positions that a reference of the nominal size has, and sum to one again.
     """
 
-    def __init__(self, *, lightness: bool, judges: int, grid: int, hidden: int) -> None:
+    def __init__(self, *, lightness: bool, judges: int, grid: int, hidden: int, scaled: bool) -> None:
         super().__init__()
-        self.lightness, self.grid = lightness, grid
+        self.lightness, self.grid, self.scale = lightness, grid, float(grid) if scaled else 1.0
         self.judges = nn.ModuleList(Confidence(positions=grid**2, hidden=hidden) for _ in range(judges))
 
     def extra_repr(self) -> str:
-        return f"lightness={self.lightness}, grid={self.grid}"
+        return f"lightness={self.lightness}, grid={self.grid}, scale={self.scale}"
 
     def features(self, maps: Maps, L_n: Tensor) -> Tensor:
         """Queries or keys: all maps at a quarter of the resolution, of unit length at every position. Shape (B, D, H/4, W/4)."""
@@ -90,7 +91,7 @@ class Correspondence(nn.Module):
 
         def look(some: Tensor) -> Tensor:
             rows = attention(some, keys).to(values.dtype)
-            return torch.cat([rows @ values, *(judge(self._pooled(rows, size)) for judge in self.judges)], -1)
+            return torch.cat([rows @ values, *(judge(self.scale * self._pooled(rows, size)) for judge in self.judges)], -1)
 
         chunks = queries.split(max(1, PAIRS_AT_ONCE // keys.shape[2]), 1)
         again = len(chunks) > 1 and torch.is_grad_enabled()

@@ -43,11 +43,14 @@ class Variant:
     """Confidences are squashed to 0..1 and multiplied by this before the gate's softmax; None takes them as they are."""
     any_reference: bool
     """References keep their size."""
+    scaled_rows: bool
+    """Confidences see correspondences times the square root of their number, of which the weights sum to one: at paper size they
+    would otherwise be read from numbers about 1/4096, which a network learns to tell apart last."""
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "released": Variant(lightness=False, prior="gate", own_confidence=False, gain=5.0, any_reference=False),
-    "paper": Variant(lightness=True, prior="multiply", own_confidence=True, gain=None, any_reference=True),
+    "released": Variant(lightness=False, prior="gate", own_confidence=False, gain=5.0, any_reference=False, scaled_rows=False),
+    "paper": Variant(lightness=True, prior="multiply", own_confidence=True, gain=None, any_reference=True, scaled_rows=True),
 }
 
 
@@ -130,7 +133,11 @@ class Exemplar(nn.Module):
         judges = (1 if own else 2) if gated else 0
         lightness, way = self.variant.lightness, self.variant.prior if prior else None
         self.extractor, self.decoder = Extractor(width=width), Decoder(width=width)
-        self.correspondence = Correspondence(lightness=lightness, judges=judges, grid=grid, hidden=hidden) if looks else None
+        self.correspondence = (
+            Correspondence(lightness=lightness, judges=judges, grid=grid, hidden=hidden, scaled=self.variant.scaled_rows)
+            if looks
+            else None
+        )
         self.reference_encoder = ColourEncoder(width=width) if looks else None
         self.database = Database(width=width, bins=bins, prior=way) if knows else None
         self.database_encoder = ColourEncoder(width=width) if knows else None
@@ -223,7 +230,8 @@ class Exemplar(nn.Module):
         else:
             confidence = found.confidence
             if self.database_confidence is not None:
-                own = self.database_confidence(assigned.likelihood.movedim(1, -1)).movedim(-1, 1)
+                seen = assigned.likelihood * assigned.likelihood.shape[1] ** 0.5
+                own = self.database_confidence(seen.movedim(1, -1)).movedim(-1, 1)
                 confidence = torch.cat([confidence, F.interpolate(own, scale_factor=2.0, mode="bilinear")], 1)
             if self.variant.gain is not None:
                 confidence = self.variant.gain * confidence.sigmoid()
