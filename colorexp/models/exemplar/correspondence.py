@@ -60,7 +60,7 @@ class Correspondence(nn.Module):
         the square of positions that a reference of the nominal size has, and sum to one again.
     """
 
-    def __init__(self, *, lightness: bool, judges: int, grid: int, hidden: int, scaled: bool) -> None:
+    def __init__(self, *, lightness: bool, judges: int, grid: int, hidden: int, scaled: bool = False) -> None:
         super().__init__()
         self.lightness, self.grid, self.scale = lightness, grid, float(grid) if scaled else 1.0
         self.judges = nn.ModuleList(Confidence(positions=grid**2, hidden=hidden) for _ in range(judges))
