@@ -97,11 +97,11 @@ def networks(paper: str) -> pd.DataFrame:
 
     Multiply-adds are half of what torch's FlopCounterMode counts. Runs that share network and size are one row. Networks that
     decide what to compute get decisions drawn at the shares that they are trained towards, `DRAWS` of them in every round. Those
-    that take long run in half of the rounds alone.
+    that take long run in half of the rounds alone; those that `TIMED` leaves out are only counted.
 
     Returns:
         run, size, parameters, multiply_adds_g, latency_ms and its spread, of_matrix_product (multiply-adds per second over those of
-        a plain matrix product in the same rounds), machine, repeats, note.
+        a plain matrix product in the same rounds), machine, repeats, note; no times of networks that are only counted.
     """
     chosen, threads = config.efficiency(), THREADS.get(paper, config.efficiency().threads)
     torch.set_num_threads(threads)
@@ -117,29 +117,30 @@ def networks(paper: str) -> pd.DataFrame:
             subjects |= _subjects(name, cfg, task)
             seen.add(shape)
     square = torch.rand(PRODUCT, PRODUCT)
-    jobs = {name: subject.job for name, subject in subjects.items()} | {"product": lambda: square @ square}
-    rounds = {name: subject.rounds(chosen.repeats) for name, subject in subjects.items()}
+    rounds = {name: subject.rounds(chosen.repeats) for name, subject in subjects.items() if _timed(name)}
+    jobs = {name: subjects[name].job for name in rounds} | {"product": lambda: square @ square}
     seconds = interleaved(jobs, repeats=chosen.repeats, fewer=rounds)
     rate = PRODUCT**3 / statistics.median(seconds["product"])
     rows = []
     for name, subject in subjects.items():
-        times = [1000 * value / subject.pictures for value in seconds[name]]
-        rows.append(
-            {
-                "run": name,
-                "size": f"{subject.size}x{subject.size}",
-                "parameters": subject.parameters,
-                "multiply_adds_g": round(subject.multiply_adds / 1e9, 4),
+        row = {
+            "run": name,
+            "size": f"{subject.size}x{subject.size}",
+            "parameters": subject.parameters,
+            "multiply_adds_g": round(subject.multiply_adds / 1e9, 4),
+        }
+        if name in rounds:
+            times = [1000 * value / subject.pictures for value in seconds[name]]
+            row |= {
                 "latency_ms": round(statistics.median(times), 2),
                 "latency_std_ms": round(statistics.pstdev(times), 2),
                 "fastest_ms": round(min(times), 2),
                 "slowest_ms": round(max(times), 2),
                 "of_matrix_product": round(subject.multiply_adds / statistics.median(times) * 1000 / rate, 3),
-                "machine": machine(threads, subject.numbers),
-                "repeats": rounds[name],
-                "note": subject.note,
             }
-        )
+        note = subject.note if name in rounds else "counted, not timed"
+        row |= {"machine": machine(threads, subject.numbers), "repeats": rounds.get(name, 0), "note": note}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -149,8 +150,15 @@ PRODUCT = 1024
 """Side of the square matrices whose product says what the machine can do; `of_matrix_product` is the share of its rate reached."""
 HEAVY = 3e10
 """Multiply-adds of a picture above which it takes long."""
+TIMED = {"exemplar": ("exemplar", "mean_std", "histogram_matching")}
+"""Papers of whose runs only these are timed; the others take as long as one of them, or are parts of it."""
 DRAWS = 16
 """Decisions that a network which decides is timed with, all in every round, as their costs differ."""
+
+
+def _timed(name: str) -> bool:
+    paper, _, run = name.partition("/")
+    return run in TIMED.get(paper, (run,))
 
 
 def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]:
@@ -255,18 +263,22 @@ def _shape(task: Colorizer) -> str:
 
 
 def picture(cfg: config.Run) -> Batch:
-    """One drawn picture of the run's size, with a few hints."""
+    """One drawn picture of the run's size, with a few hints and, as if it showed the same, a reference of that size."""
     rng = torch.Generator().manual_seed(0)
     side = cfg.data.size
     ab = torch.rand(1, 2, side, side, generator=rng) * 100 - 50
     mask = torch.rand(1, 1, side, side, generator=rng) < 0.005
+    L, reference_L = (torch.rand(1, 1, side, side, generator=rng) * 100 for _ in range(2))
     return {
         "id": ["drawn"],
         "draw": [0],
-        "L": torch.rand(1, 1, side, side, generator=rng) * 100,
+        "L": L,
         "ab": ab,
         "hint_mask": mask,
         "hint_ab": ab * mask,
+        "reference_L": reference_L,
+        "reference_ab": torch.rand(1, 2, side, side, generator=rng) * 100 - 50,
+        "reference_own": torch.ones(1, dtype=torch.bool),
     }
 
 
@@ -547,10 +559,11 @@ def pipeline() -> pd.DataFrame:
 def main() -> None:
     """Print everything."""
     pd.set_option("display.width", 200, "display.max_columns", None, "display.max_colwidth", None)
-    from colorexp import workload  # which imports this module
+    from colorexp import workload, workload_exemplar  # which import this module
 
     measured = {paper: networks(paper) for paper in config.papers()}
     special = (by_share(), adaptive(measured["adacolvit"]), divided := workload.blocks(), workload.promises(divided))
+    special = (*special, workload_exemplar.promises(measured["exemplar"]))
     for table in (foundation(), *measured.values(), *special, trainings(), pipeline()):
         print(table.to_string(index=False), end="\n\n")
 

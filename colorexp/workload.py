@@ -68,13 +68,15 @@ def _draws() -> list[Generator]:
     return [torch.Generator().manual_seed(0)]
 
 
-def _rounds() -> int:
+def rounds() -> int:
+    """Sets torch's threads as the profile says, and tells how many rounds it gives to what takes long."""
     chosen = config.efficiency()
     torch.set_num_threads(chosen.threads)
     return bench.few(chosen.repeats)
 
 
-def _quickest(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def quickest(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Seconds of every job's quickest round, the jobs in turns."""
     return {name: min(seconds) for name, seconds in bench.interleaved(jobs, repeats=repeats).items()}
 
 
@@ -92,10 +94,10 @@ def blocks() -> pd.DataFrame:
         stand in colour generation, where its time is spent. Its times are means over a hundred pictures; here one picture is
         coloured in a few rounds.
     """
-    repeats, forward = _rounds(), _forward()
+    repeats, forward = rounds(), _forward()
     model = forward.model
     owned = ((model.superpixels, model.backbone), (model.modeler,), (model.embed, model.generator, model.refiner))
-    seconds = _quickest(forward.parts, repeats)
+    seconds = quickest(forward.parts, repeats)
     printed = tables.published("disco", "figure13").set_index(["method", "metric"])["value"]
     rows = []
     for block, modules in zip(BLOCKS, owned, strict=True):
@@ -142,7 +144,7 @@ def _aggregation() -> Row:
         "pooling": lambda: superpixels.pool(x, affinity, cell=16),
         "diffusion": lambda: superpixels.diffuse(tokens, affinity, cell=16),
     }
-    seconds = _quickest(jobs, 5 * _rounds())
+    seconds = quickest(jobs, 5 * rounds())
     details = f"64 channels at 256x256; pooling alone {1000 * seconds['pooling']:.1f} ms"
     return "SP-pooling and SP-diffusion together", round(1000 * sum(seconds.values()), 1), "ms", "<= 15", details
 
@@ -150,10 +152,10 @@ def _aggregation() -> Row:
 @torch.no_grad()
 def _rates() -> list[Row]:
     """The forward's rate of multiply-adds over that of plain convolutions, and its time in bfloat16."""
-    repeats, forward = _rounds(), _forward()
+    repeats, forward = rounds(), _forward()
     half, half_L_n = _half(forward.model), forward.L_n.bfloat16()
     jobs = {"whole": forward.whole, "bfloat16": lambda: half.colorize(half_L_n, _draws())}
-    seconds = _quickest(jobs | {str(side): _convolution(side) for side in SHAPES}, repeats)
+    seconds = quickest(jobs | {str(side): _convolution(side) for side in SHAPES}, repeats)
     each = {side: 9 * channels**2 * side**2 for side, channels in SHAPES.items()}
     shares = _shares(forward)
     rate = 1 / sum(share * seconds[str(side)] / each[side] for side, share in shares.items())
@@ -283,10 +285,10 @@ def _growth(peaks: Sequence[float]) -> Row:
 
 def _step() -> Row:
     """Spectral norm, VGG19 and K-means in a training step of one picture at the paper's size: all there against all away."""
-    repeats = _rounds()
+    repeats = rounds()
     cfg = config.load(RUN, profile="paper")
     jobs = {"all": bench.step(cfg, pictures=1), "away": bench.step(cfg, _without, pictures=1)}
-    seconds = _quickest(jobs, repeats)
+    seconds = quickest(jobs, repeats)
     details = f"one picture at 256x256; {seconds['all']:.1f} s a step, {seconds['away']:.1f} s without them"
     share = 1 - seconds["away"] / seconds["all"]
     return "spectral norm, VGG19 and K-means in a training step", round(share, 2), "ratio", "<= 0.4", details

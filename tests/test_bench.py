@@ -39,6 +39,26 @@ def test_runs_that_share_a_network_are_one_row(monkeypatch: pytest.MonkeyPatch) 
     assert bench.networks("disco")["run"].tolist() == ["disco/disco", "disco/cicolor", "disco/disco_no_refinement"]
 
 
+EXEMPLAR = ("automatic", "exemplar", "exemplar_paper", "no_database", "direct_sum", "no_sparse", "mean_std", "histogram_matching")
+
+
+@pytest.mark.usefixtures("_brief")
+def test_networks_that_look_at_references_are_counted_and_some_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {f"exemplar/{name}": tiny(f"exemplar/{name}") for name in EXEMPLAR}
+    monkeypatch.setattr(config, "runs", lambda _: list(small))
+    monkeypatch.setattr(config, "load", lambda name, **_: small[name])
+    table = bench.networks("exemplar").set_index("run")
+    table.index = table.index.str.removeprefix("exemplar/")
+    assert table.index.tolist() == [name for name in EXEMPLAR if name != "no_sparse"], "that is the whole one's network"
+    timed = table["latency_ms"].notna()
+    assert timed[timed].index.tolist() == ["exemplar", "mean_std", "histogram_matching"]
+    assert (table["repeats"] > 0).equals(timed)
+    assert set(table["note"][~timed]) == {"counted, not timed"}
+    cost = table["multiply_adds_g"]
+    assert 0 < cost["automatic"] < cost["no_database"] < cost["exemplar"], "a second picture is looked at, then the database"
+    assert table.loc[["mean_std", "histogram_matching"], ["parameters", "multiply_adds_g"]].eq(0).all(axis=None)
+
+
 @pytest.mark.parametrize(
     ("name", "gmac"), [("icolorit_t", 1.43), ("swinir_s", 1.953), ("adacolvit_t", 0.78), ("dynamicvit", 1.24), ("uformer_t", 0.762)]
 )

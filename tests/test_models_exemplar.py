@@ -2,7 +2,6 @@
 
 import math
 import re
-import weakref
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -11,12 +10,12 @@ import pytest
 import torch
 from tiny import multiply_adds, rng
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from colorexp import color
 from colorexp.models.exemplar import Colored, Exemplar, correspondence, is_gray
 from colorexp.models.exemplar.correspondence import Correspondence, attention
 from colorexp.models.exemplar.database import FLOOR, Database
+from colorexp.workload_exemplar import Peak
 
 TINY: dict[str, Any] = {"width": 4, "reference_side": 32}
 VARIANTS = ("released", "paper")
@@ -244,28 +243,6 @@ class TestForward:
         network, (L_n, _) = tiny(sources="none"), pictures()
         with torch.no_grad():
             assert torch.equal(network(L_n).ab_n[2], network(L_n, *pictures(seed=1)).ab_n[2])
-
-
-class Peak(TorchDispatchMode):
-    """The most bytes of tensors alive at a time that were made under it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.alive, self.most, self.known = 0, 0, weakref.WeakSet()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        before = {x.untyped_storage() for x in args if isinstance(x, Tensor)}
-        out = func(*args, **(kwargs or {}))
-        for x in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(x, Tensor) and (storage := x.untyped_storage()) not in self.known and storage not in before:
-                self.known.add(storage)
-                self.alive += storage.nbytes()
-                weakref.finalize(storage, self.release, storage.nbytes())
-        self.most = max(self.most, self.alive)
-        return out
-
-    def release(self, size: int) -> None:
-        self.alive -= size
 
 
 def matching(side: int, *, depth: int = 6, judges: int = 1, hidden: int = 4) -> tuple[Correspondence, list[Tensor]]:
