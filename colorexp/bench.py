@@ -562,9 +562,9 @@ def main() -> None:
     from colorexp import workload, workload_exemplar  # which import this module
 
     measured = {paper: networks(paper) for paper in config.papers()}
-    special = (by_share(), adaptive(measured["adacolvit"]), divided := workload.blocks(), workload.promises(divided))
-    special = (*special, workload_exemplar.promises(measured["exemplar"]))
-    for table in (foundation(), *measured.values(), *special, trainings(), pipeline()):
+    shares, blocks = by_share(), workload.blocks()
+    kept = (adaptive(measured["adacolvit"]), workload.promises(blocks), workload_exemplar.promises(measured["exemplar"]))
+    for table in (foundation(), *measured.values(), shares, blocks, *kept, trainings(), pipeline()):
         print(table.to_string(index=False), end="\n\n")
 
 

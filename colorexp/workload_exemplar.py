@@ -31,7 +31,7 @@ def promises(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _forward(measured: pd.DataFrame) -> list[Row]:
-    found = measured.set_index("run").loc[RUN]
+    found = measured.set_index("run").loc[RUN].to_dict()
     told = f"target and reference of {found['size']}, {found['multiply_adds_g']:.1f} G multiply-adds; {found['machine']}"
     product = f"multiply-adds per second over those of a product of {bench.PRODUCT}x{bench.PRODUCT} matrices, same rounds"
     return [
@@ -106,10 +106,10 @@ def _dense(correspondence: Any, query: Tensor, key: Tensor, ab_n: Tensor) -> Fou
 def _histogram() -> Row:
     """The histogram loss and its gradient by the colours, over a training step of one picture."""
     repeats = bench.few(rounds())
-    cfg, built = config.load(RUN, profile="paper"), []
+    cfg = config.load(RUN, profile="paper")
+    built: list[Any] = []
     step = bench.step(cfg, built.append, pictures=1)
-    task: Any = built[0]
-    batch = bench.picture(cfg)
+    task, batch = built[0], bench.picture(cfg)
     with torch.no_grad():
         made = task(batch)
     made = made._replace(ab_n=tuple(x.requires_grad_() for x in made.ab_n))
