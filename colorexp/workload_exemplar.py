@@ -98,7 +98,7 @@ def _attention(correspondence: nn.Module, given: tuple[Tensor, ...]) -> Row:
 
 def _dense(correspondence: Any, query: Tensor, key: Tensor, ab_n: Tensor) -> Found:  # noqa: ANN401  a Correspondence
     rows = attention(query.flatten(2).transpose(1, 2), key.flatten(2))
-    looked = [rows @ ab_n.flatten(2).transpose(1, 2), *(judge(rows) for judge in correspondence.judges)]
+    looked = [rows @ ab_n.flatten(2).transpose(1, 2), *(judge(correspondence.scale * rows) for judge in correspondence.judges)]
     maps = torch.cat(looked, -1).transpose(1, 2).unflatten(2, query.shape[2:])
     return Found(maps[:, :2], maps[:, 2:])
 

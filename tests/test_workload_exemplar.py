@@ -56,7 +56,7 @@ def test_target_and_reference_are_looked_at_once_each(monkeypatch: pytest.Monkey
 
 def test_peaks_are_compared_with_all_pairs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     positions = 64 * 64
-    module = correspondence.Correspondence(lightness=False, judges=2, grid=64, hidden=4).eval()
+    module = correspondence.Correspondence(lightness=False, judges=2, grid=64, hidden=4, scaled=True).eval()
     rng = torch.Generator().manual_seed(0)
     query, key, ab_n = (torch.randn(1, channels, 64, 64, generator=rng) for channels in (6, 6, 2))
     given = (*(torch.nn.functional.normalize(x, dim=1) for x in (query, key)), ab_n)
