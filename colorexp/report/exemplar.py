@@ -1,6 +1,7 @@
 """Exhibits of the exemplar paper: results per image -> comparison tables, and sample pictures side by side."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ METHODS = {
     "Automatic, no reference": Row("automatic"),
     "Histogram only": Row("exemplar", "histogram"),
     "Reference only": Row("no_database"),
-    "Mean and deviation of Lab": Row("mean_std"),
+    "Lab mean and std": Row("mean_std"),
     "Histogram matching": Row("histogram_matching"),
 }
 """The rows of Table 1. The five published methods have printed numbers alone; below ours stand rivals of our own, each of which
@@ -181,10 +182,12 @@ class Example(NamedTuple):
 
 
 def examples(kind: str, *, count: int | None = None) -> list[Example]:
-    """The first sample pictures whose reference is of a kind, of all of them those of scenes last."""
-    datasets = sorted(test_sets(), key=lambda name: name == SCENES)
-    shown = {dataset: set(_shown(dataset, kind)) for dataset in datasets}
-    found = [name for dataset in datasets for name in kept(dataset) if name.partition("/")[2] in shown[dataset]]
+    """Sample pictures whose reference is of a kind, the first of every data set in turn; scenes come after photographs."""
+    named = []
+    for dataset in sorted(test_sets(), key=lambda name: name == SCENES):
+        shown = set(_shown(dataset, kind))
+        named.append([name for name in kept(dataset) if name.partition("/")[2] in shown])
+    found = [name for turn in zip_longest(*named) for name in turn if name]
     return [Example(name, kind) for name in found[:count]]
 
 
