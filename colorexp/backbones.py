@@ -171,7 +171,7 @@ def aesthetics(*, folder: Path | None = None) -> nn.Module | None:
     Raises:
         ValueError: If the file is neither.
 
-    Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 4.1, the aesthetic score (AS).
+    Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 4.3.2, the aesthetic score (AS).
 
     Deviation: the paper's model (MLSP) exists for TensorFlow alone; whichever is put there, its name belongs beside the number.
     """

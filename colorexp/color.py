@@ -357,7 +357,7 @@ def soft_histogram(ab: Tensor) -> Tensor:
     Returns:
         Share of pixels per bin, triangular kernels of half-width 11. Shape (B, 441), sums to one for in-range ab.
 
-    Source: Exemplar attention (Yin et al. 2021), section 3.4 (histogram loss) and 4.1 (HIS).
+    Source: Exemplar attention (Yin et al. 2021), sections 3.3.5 (histogram loss) and 4.3.2 (HIS).
     """
     _check_image(ab, 2, "ab")
     half = HISTOGRAM_GRID // 2

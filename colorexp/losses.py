@@ -95,7 +95,7 @@ def perceptual(features: Sequence[Tensor], target: Sequence[Tensor], weights: Se
         weights: One per layer.
         power: 1 for absolute (DISCO), 2 for squared differences (Yin et al.).
 
-    Source: DISCO, section 4.4; exemplar attention, eq. 7.
+    Source: DISCO, section 4.4; exemplar attention, eq. 8.
     """
     terms = zip(features, target, weights, strict=True)
     return torch.stack([w * (f - t.detach()).abs().pow(power).mean() for f, t, w in terms]).sum()

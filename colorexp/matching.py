@@ -12,12 +12,18 @@ from torch import Tensor
 from colorexp import color, evaluation, paths, runs
 from colorexp.config import Run
 from colorexp.models.exemplar import Exemplar
+from colorexp.nn.padding import pad_to_multiple
 from colorexp.report import exemplar
 from colorexp.report.exemplar import KINDS, Example
 from colorexp.tasks.exemplar import ExemplarColorizer
 from colorexp.types import Batch
 from colorexp.viz.marks import Star
 
+SCALE = "disco"
+CELL = 8
+"""Pixels along a position of the database's distributions."""
+MULTIPLE = 16
+"""Sides that the network works on are multiples of it."""
 MARGIN = 8
 """Pixels from the border that points keep."""
 DIM = 0.25
@@ -66,36 +72,61 @@ class Posterior(NamedTuple):
 def posterior(candidates: Sequence[Example]) -> Posterior:
     """Likelihood, prior and posterior at one position (Figure 3): of all candidates the one where the last differs most.
 
-    What differs is told by half the sum of absolute differences between likelihood and posterior.
+    What differs is told by half the sum of absolute differences between likelihood and posterior. The prior is the histogram as the
+    network counts it; the likelihood is what the database says under one that prefers no colour, in both variants.
 
     Args:
         candidates: Pictures under references.
     """
-    _, task = trained()
-    best: tuple[float, Posterior] | None = None
-    for example in candidates:
-        batch = pair(example)
-        output = task(batch)
-        likelihood, after = output.likelihood[0], output.posterior[0]
-        moved = (likelihood - after).abs().sum(0) / 2
-        at = int(moved.argmax())
-        row, col = divmod(at, moved.shape[1])
-        if best is None or float(moved.flatten()[at]) > best[0]:
-            best = float(moved.flatten()[at]), _described(batch, likelihood[:, row, col], after[:, row, col], (row, col), moved)
+    best: tuple[float, Batch, tuple[int, int], _Asked] | None = None
+    for batch in map(pair, candidates):
+        asked = _ask(batch)
+        moved = (asked.likelihood - asked.posterior).abs().sum(0) / 2
+        row, col = divmod(int(moved.argmax()), moved.shape[1])
+        if best is None or float(moved[row, col]) > best[0]:
+            best = float(moved[row, col]), batch, (row, col), asked
     assert best is not None, "no candidate"
-    return best[1]
-
-
-def _described(batch: Batch, likelihood: Tensor, after: Tensor, cell: tuple[int, int], grid: Tensor) -> Posterior:
-    centres = color.ab_database() if len(likelihood) == len(color.ab_database()) else color.ab_gamut()
-    prior = color.hard_histogram(batch["reference_ab"], centres)[0]
-    L = torch.full((len(centres), 1), POINT_L)
-    rgb = color.lab_to_rgb(torch.cat([L, centres], 1)[..., None, None]).flatten(1)
-    place = [int((i + 0.5) * side / count) for i, side, count in zip(cell, batch["L"].shape[-2:], grid.shape, strict=True)]
-    shown = {"likelihood": likelihood, "prior (the reference)": prior, "posterior": after}
+    _, batch, (row, col), asked = best
+    shown = {"likelihood": asked.likelihood[:, row, col], "prior (the reference)": asked.prior}
+    shown |= {"posterior": asked.posterior[:, row, col]}
+    L = torch.full((len(asked.centres), 1), POINT_L)
+    rgb = color.lab_to_rgb(torch.cat([L, asked.centres], 1)[..., None, None]).flatten(1)
     gray = _as_rgb(batch["L"], torch.zeros_like(batch["ab"]))
-    arrays = {title: prob.numpy() for title, prob in shown.items()}
-    return Posterior(arrays, centres.numpy(), rgb.numpy(), gray, (place[0], place[1]))
+    height, width = gray.shape[:2]
+    place = min(row * CELL + CELL // 2, height - 1), min(col * CELL + CELL // 2, width - 1)
+    return Posterior({title: prob.numpy() for title, prob in shown.items()}, asked.centres.numpy(), rgb.numpy(), gray, place)
+
+
+class _Asked(NamedTuple):
+    """What a network says of the database's colours, (bins,) and (bins, h, w), and those, in ab units (bins, 2)."""
+
+    prior: Tensor
+    likelihood: Tensor
+    posterior: Tensor
+    centres: Tensor
+
+
+def _ask(batch: Batch) -> _Asked:
+    """Of a batch's first picture."""
+    _, task = trained()
+    network = task.model
+    assert isinstance(network, Exemplar)
+    assert network.database is not None
+    L_n, reference_L_n, reference_ab_n = task.inputs(batch)
+    assert reference_L_n is not None
+    assert reference_ab_n is not None
+    padded = pad_to_multiple(L_n, MULTIPLE)
+    maps, reference = network.extractor(padded), network.describe(reference_L_n, reference_ab_n)
+    prior = reference.histogram
+    assert prior is not None
+    height, width = (-(-side // CELL) for side in L_n.shape[-2:])
+    found = []
+    for histogram in (torch.full_like(prior, 1 / prior.shape[1]), prior):
+        after = network.transfer(maps, padded, reference._replace(histogram=histogram)).posterior
+        assert after is not None
+        found.append(after[0, :, :height, :width])
+    centres = color.denormalise(torch.zeros(()), network.database.centres_n, SCALE)[1]
+    return _Asked(prior[0], found[0], found[1], centres)
 
 
 class Looks(NamedTuple):
@@ -117,6 +148,8 @@ def correspondences(chosen: Sequence[Example], *, points: int) -> Looks:
         chosen: Pictures under references.
         points: How many of each, at most 4. Where a picture is too small for so many, the last columns stay empty.
     """
+    if not 1 <= points <= len(COLOURS):
+        raise ValueError(f"points must be 1 to {len(COLOURS)}, got {points}")
     _, task = trained()
     network = task.model
     assert isinstance(network, Exemplar)

@@ -192,7 +192,7 @@ def accuracy_by_size(index: Tensor, target: Tensor, instance_map: Tensor) -> dic
 def his(ab: Tensor, reference_ab: Tensor) -> Tensor:
     """Histogram intersection similarity with the reference, 0..1. Both (B, 2, ...), sizes may differ. Shape (B,).
 
-    Source: Exemplar attention (Yin et al. 2021), section 4.1.
+    Source: Exemplar attention (Yin et al. 2021), section 4.3.2.
 
     Deviation: the released script compares with the target's own histogram; the text, and we, with the reference's.
     """

@@ -125,7 +125,10 @@ class Referencing:
     reference_warp: Share = 0.5
     """Strength with which copies are cut and bent; 0 leaves them as the picture is."""
     reference_size: Positive = 256
-    """Side of the squares that references are brought to."""
+    """Side of the squares that references are brought to.
+
+    Deviation: the paper crops pictures to a side of 256; a reference is squashed, so that no colour of it is left out.
+    """
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)

@@ -160,7 +160,7 @@ class Drawn:
     Raises:
         FileNotFoundError: If nearest references are asked for and there is no list of pairs.
 
-    Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 3.4: the losses need a truth, which a picture
+    Source: "Yes, Attention Is All You Need, for Exemplar based Colorization", section 3.3: the losses need a truth, which a picture
         has under a reference of its own alone.
 
     Unspecified: which references the paper trains with. Ours are copies of the picture itself, palettes of its own colours, its

@@ -45,9 +45,8 @@ VARIANTS = {
     "w/o sparse loss": Row("direct_sum"),
     "Full": Row("exemplar"),
     "gate kept, sparse loss of weight 0": Row("no_sparse"),
-    "Full, as the text says": Row("exemplar_paper"),
 }
-"""The rows of Table 3, whose third is section 4.5.3's: no gate, both sources added; and what else was trained."""
+"""The rows of Table 3, whose third is section 4.5.3's: no gate, both sources added; and the other reading of it."""
 REFERENCES = {"semantic-related": "related", "semantic-independent": "independent"}
 """The paper's subsets and the pair lists that they are (`data.pairs`)."""
 KINDS = {"nearest": "related", "farthest": "independent", "palette": "independent"}
@@ -70,7 +69,7 @@ NOT_RUN = "not run: needs its own pictures (external/)"
 
 
 def run_of(row: Row, references: str = "") -> str:
-    """`exemplar/<run>`; params.yaml says which variant stands for the paper's (`exhibit_run`).
+    """`exemplar/<run>`.
 
     Args:
         row: The row; `external/exemplar/<method>` is a method from elsewhere, which may have sent pictures for each pair list.
@@ -79,8 +78,7 @@ def run_of(row: Row, references: str = "") -> str:
     if tables.is_external(row.run):
         alone = f"{row.run.rpartition('/')[2]}@{references}" in tables.from_elsewhere(PAPER)
         return f"{row.run}@{references}" if alone else row.run
-    literal = row.run == "exemplar" and config.exhibit_run(PAPER) == "paper"
-    return f"{PAPER}/{row.run}{'_paper' if literal else ''}"
+    return f"{PAPER}/{row.run}"
 
 
 def with_elsewhere(rows: Mapping[str, Row | None]) -> dict[str, Row | None]:
@@ -92,8 +90,17 @@ def with_elsewhere(rows: Mapping[str, Row | None]) -> dict[str, Row | None]:
 
 
 def main() -> str:
-    """The run that stands for the paper's own."""
-    return run_of(Row("exemplar"))
+    """The run that stands for the paper's own in Table 1 and the figures; params.yaml says which variant it is (`exhibit_run`).
+
+    Ablations are compared with `exemplar/exemplar`, of which they differ in one thing.
+    """
+    return f"{PAPER}/exemplar{'_paper' if config.exhibit_run(PAPER) == 'paper' else ''}"
+
+
+def methods() -> dict[str, Row | None]:
+    """`METHODS` with the run that stands for the paper's own."""
+    short = main().partition("/")[2]
+    return {name: row._replace(run=short) if row and row.run == "exemplar" else row for name, row in METHODS.items()}
 
 
 def test_sets() -> list[str]:

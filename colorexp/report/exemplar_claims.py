@@ -24,9 +24,9 @@ class Claim(NamedTuple):
 
 
 OURS = Row("exemplar")
-SHORT = "Stage 2 is a few hundred steps here: see the curves of its terms."
-RANDOM = "The list's features come from a stand-in with random weights: a nearest reference shares texture and tone, not things."
-NO_WEIGHTS = "No aesthetic model is at hand."
+SHORT = "Where stage 2 is short, its smaller terms are hardly felt: see the curves of all terms."
+RANDOM = "Where the list's features are a stand-in's with random weights, a nearest reference shares texture and tone, not things."
+NO_WEIGHTS = "It needs the weights of an aesthetic model."
 
 
 def _falls(text: str, without: str, metric: str, cause: str) -> list[Claim]:

@@ -52,8 +52,8 @@ class ExemplarColorizer(Automatic):
 
     Source: sections 3.3 and 4.2, eq. 7 to 12; weights 1000, 1000, 0.1, 1 and 1.
 
-    Deviation: L1 and perceptual loss compare with the true picture only where the reference is a copy of it (`reference_own`),
-        since under another reference the true colours are the wrong answer. Their mean is taken over those pictures.
+    Deviation: L1 and perceptual loss compare with the true picture only where the reference is a copy of it or a palette of its
+        colours (`reference_own`), since under another one the true colours are the wrong answer. Means are over those pictures.
 
     Deviation: the paper has no loss on the database's own colours, and its weight is 0 here too. It is for short trainings: at
         first all places get one colour of it, which the instance norm of its encoder takes out, so that nothing else teaches it.

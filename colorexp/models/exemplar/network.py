@@ -109,6 +109,9 @@ class Exemplar(nn.Module):
 
     Deviation: the released checkpoint holds another 0.51 M parameters, a classifier of 1000 categories that no output depends on.
 
+    Unspecified: in what unit confidences see correspondences, whose weights sum to one. The paper's variant multiplies them by the
+        square root of their number; and its database is judged by the likelihood, before the reference's histogram changes it.
+
     Unspecified: whether confidences are squashed before the gate. The paper's variant does not: squashed to 0..1 no gate could
         leave 0.27..0.73. The released code squashes and multiplies by 5, which allows 0.0067..0.9933.
     """
