@@ -149,7 +149,8 @@ def test_a_batch_without_hints_has_finite_gradients(name: str, profile: str) -> 
     task = runs.build_task(change(cfg, **small_options(cfg))).train()
     batch = make_batch(32, 32, hints=0.0)
     task.loss(batch, task(batch))["loss"].backward()
-    assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.requires_grad)
+    # outputs that a profile does not supervise have none
+    assert all(torch.isfinite(p.grad).all() for p in task.model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("name", TRAINED)
