@@ -203,9 +203,11 @@ def over_transferred(count: int) -> dict[Example, str]:
     his = {}
     for title, run in {"matched": "histogram_matching", "ours": "exemplar"}.items():
         rows = tables.results(run_of(Row(run)))
-        rows = rows[rows["protocol"] == KINDS["nearest"]]
-        his[title] = pd.Series(rows["his"].to_numpy(), rows["dataset"] + "/" + rows["image"])
-    gain = his["matched"] - his["ours"]
+        rows = rows[rows["protocol"] == KINDS["nearest"]] if "his" in rows else rows.assign(his=None)  # of a run that is left out
+        his[title] = pd.Series(rows["his"].to_numpy("float64"), rows["dataset"] + "/" + rows["image"], dtype="float64")
+    names = his["ours"].index
+    his["matched"] = his["matched"].reindex(names)
+    gain = (his["matched"] - his["ours"]).fillna(0.0)
     best = sorted(examples("nearest"), key=lambda one: -float(gain[one.name]))[:count]
     return {one: f"HIS {his['matched'][one.name]:.2f} / {his['ours'][one.name]:.2f}" for one in best}
 
