@@ -147,10 +147,12 @@ CHANGED: dict[str, Any] = {
     "reference_side": 64,
     "l1_weight": 10.0,
     "gan_weight": 10.0,
-    "perceptual_layer": "relu2_1",
+    "perceptual_layer": "relu3_1",
     "critic_width": 8,
     "sparse_weight": 10.0,
     "histogram_weight": 10.0,
+    "database_weight": 10.0,
+    "scales": 1,
 }
 """Another value for every key, and what must be set besides for the key to mean something."""
 OF_NETWORKS: dict[tuple[str, str], Any] = {
