@@ -14,7 +14,6 @@ from colorexp.config import Run
 from colorexp.data import palettes, references
 from colorexp.data.datamodule import resize
 from colorexp.data.images import MAX_PIXELS, BadImage, open_image
-from colorexp.models.exemplar import is_gray
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
@@ -70,7 +69,7 @@ def colorize_file(
     encoded = BytesIO()
     Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(encoded, "PNG")
     paths.write_atomically(target, encoded.getvalue())
-    if reference and wanted is not None and bool(is_gray(color.normalise(wanted[:, :1], wanted[:, 1:], "disco")[1])):
+    if reference and wanted is not None and bool(color.is_gray(wanted[:, 1:])):
         return [f"{paths.shown(reference)} is gray: the colours are the network's own, or none where it knows references alone"]
     return []
 

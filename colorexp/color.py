@@ -19,6 +19,8 @@ from torch import Tensor
 AB_LIMIT = 128.0
 """The sRGB gamut stays inside [-128, 128) in a and in b; the uniform bins divide that range."""
 L_MAX = 100.0
+GRAY_CHROMA = 2.3
+"""Below this distance from gray, in CIELAB units, nobody notices a colour."""
 GAMUT_PITCH = 10.0
 GAMUT_BINS = 313
 HISTOGRAM_GRID = 21
@@ -110,6 +112,11 @@ def denormalise(L_n: Tensor, ab_n: Tensor, scale: str) -> tuple[Tensor, Tensor]:
 
 
 # Uniform bins per channel
+
+
+def is_gray(ab: Tensor) -> Tensor:
+    """Which pictures have no visible colour anywhere, of their chroma (B, 2, H, W). Bool, shape (B,)."""
+    return ab.norm(dim=1).amax((1, 2)) < GRAY_CHROMA
 
 
 def bin_ab(ab: Tensor, *, bins: int) -> Tensor:

@@ -83,7 +83,7 @@ def read(path: Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path.name} is no text in UTF-8") from None
     params = _parse(text, path.name)
     required = {"profile", "seed", "datasets", "runs", "profiles", "exhibits"}
-    _refuse_unknown(params, required | {"external", "palettes", "shared"}, where=path.name)
+    _refuse_unknown(params, required | {"external_methods", "palettes", "shared"}, where=path.name)
     if missing := required - params.keys():
         raise ValueError(f"{path.name} lacks {', '.join(sorted(missing))}")
     _check_shape(params, path.name)

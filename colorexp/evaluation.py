@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     Test hints are drawn from the picture and the protocol alone, so that all runs see the same; with `hint_files` they are read.
     Under the first protocol there are `repeats` draws; features and samples are those of the first. Further `ways` of the task see
     the same pictures and hints as its usual one. Where the run names `pairs`, pictures have no hints but references, and those are
-    measured that the list of pairs names.
+    measured that the list of pairs names; gray ones, which have no colour to give, are warned of.
 
     Raises:
         ValueError: If a dataset has no test picture, or the task colours after references and the run names no pairs.
@@ -71,7 +72,9 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
     samples: dict[str, np.ndarray] = {}
     for dataset in cfg.evaluation.evaluate_on:
         for protocol, repeat in _draws(cfg):
+            without_colour: list[str] = []
             for batch, near_gray in _batches(cfg, dataset, protocol, repeat, device):
+                without_colour += _of_gray_references(batch) if task.takes_reference else []
                 truth = _picture(batch["L"], batch["ab"])
                 shown = {"truth": truth} if protocol == cfg.evaluation.conditions[0] else {}
                 for way in ("", *cfg.evaluation.ways):
@@ -87,10 +90,21 @@ def evaluate(cfg: Run, task: Colorizer) -> Results:
                     _keep_samples(samples, cfg.evaluation.samples, dataset, label(protocol, way), batch, prediction, rgb, truth)
                 if extractor and not repeat:
                     _keep_features(features, extractor, cfg.evaluation.features_of, dataset, shown)
+            if without_colour:
+                where, some = f"{dataset} ({protocol})", ", ".join(without_colour[:3])
+                warnings.warn(
+                    f"{cfg.name}: {len(without_colour)} references of {where} are gray and give no colour: of {some}",
+                    stacklevel=2,
+                )
     stacked = {name: torch.cat(parts).numpy() for name, parts in features.items()}
     frame = pd.concat(rows, ignore_index=True)
     frame = frame.sort_values(["dataset", "protocol", "way", "repeat", "image"], ignore_index=True)
     return Results(frame, stacked, samples)
+
+
+def _of_gray_references(batch: Batch) -> list[str]:
+    """Names of the pictures whose references have no colour to give."""
+    return [name for name, gray in zip(batch["id"], color.is_gray(batch["reference_ab"]).tolist(), strict=True) if gray]
 
 
 def label(protocol: str, way: str = "") -> str:

@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from colorexp import color, config, evaluation, paths, structure
+from colorexp import color, config, evaluation, paths
 from colorexp.config import Evaluation, Run
 from colorexp.data import store
 from colorexp.data.datamodule import View2D
 from colorexp.data.images import BadImage, open_image
 from colorexp.seeding import generator
+from colorexp.tasks.automatic import object_spread
 from colorexp.tasks.base import Colorizer, Setting
 from colorexp.types import Batch, Prediction
 
@@ -58,9 +59,9 @@ def folder() -> Path:
     Raises:
         ValueError: If params.yaml names none.
     """
-    name = config.read().get("external")
+    name = config.read().get("external_methods")
     if not (isinstance(name, str) and name):
-        raise ValueError(f"params.yaml: external must name the folder of methods from elsewhere, got {name!r}")
+        raise ValueError(f"params.yaml: external_methods must name the folder of methods from elsewhere, got {name!r}")
     return paths.resolve(name)
 
 
@@ -199,15 +200,10 @@ class FromFiles(Colorizer):
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """Difference in lightness and whether that is flagged; on scenes the spread of chroma inside objects."""
         seen = [self.pictures[name] for name in batch["id"]]
-        found = {
+        return object_spread(batch, prediction.ab) | {
             "luminance_difference": torch.tensor([picture.luminance_difference for picture in seen]),
             "luminance_flagged": torch.tensor([float(picture.flagged) for picture in seen]),
         }
-        if "instance_map" in batch:
-            objects = batch["instance_map"] * (batch["mode_map"] > 0)
-            spread = structure.structural_consistency(prediction.ab, batch["ab"], objects)
-            found |= {"spread": spread.predicted, "spread_true": spread.true}
-        return found
 
 
 def evaluate(method: str, paper: str, delivered: list[Delivered]) -> evaluation.Results | None:

@@ -86,11 +86,11 @@ def test_unknown_names_are_refused(here: Path) -> None:
 
 def test_the_folder_is_named_in_the_parameters(here: Path) -> None:
     text = paths.params().read_text()
-    paths.params().write_text(text.replace("external: external", "external: elsewhere/methods"))
+    paths.params().write_text(text.replace("external_methods: external", "external_methods: elsewhere/methods"))
     assert deliver("copy") == here / "elsewhere/methods/copy/scenes"
     assert len(external.check("copy")) == 4
-    paths.params().write_text(text.replace("external: external", "external: 3"))
-    with pytest.raises(ValueError, match="external must name the folder of methods from elsewhere, got 3"):
+    paths.params().write_text(text.replace("external_methods: external", "external_methods: 3"))
+    with pytest.raises(ValueError, match="external_methods must name the folder of methods from elsewhere, got 3"):
         external.methods()
 
 

@@ -112,11 +112,26 @@ def test_rows_say_which_reference_each_picture_had(prepared: Path) -> None:
     assert rows["his"].min() > 0.9
 
 
+def test_spread_inside_objects_is_measured_on_scenes_alone(prepared: Path) -> None:
+    rows = evaluation.evaluate(cfg := run("MeanStdTransfer", evaluate_on=["scenes", "photos"]), build_task(cfg)).rows
+    assert rows.loc[rows["dataset"] == "scenes", "spread"].notna().any()
+    assert rows.loc[rows["dataset"] == "photos", "spread"].isna().all()
+
+
+def test_gray_references_are_warned_of_by_name(prepared: Path) -> None:
+    first, *others = [pair for pair in pairlist.read(paths.pairs("scenes")) if pair.subset == "related"]
+    gray = first._replace(reference="palettes/202020-a0a0a0")
+    pairlist.write(paths.root() / "gray.csv", [gray, *others])
+    cfg = run("MeanStdTransfer", pairs=["related"], pair_lists={"scenes": "gray.csv"}, evaluate_on=["scenes"])
+    with pytest.warns(UserWarning, match=rf"1 references of scenes \(related\) are gray and give no colour: of scenes/{gray.image}$"):
+        evaluation.evaluate(cfg, build_task(cfg))
+
+
 def test_the_summary_has_the_related_pairs(prepared: Path) -> None:
     rows = evaluation.evaluate(cfg := run("MeanStdTransfer"), build_task(cfg)).rows
     means = evaluation.summarise(rows)["scenes"]
     assert set(means) == {"related", "independent"}
-    assert set(means["related"]) == {"psnr", "his"}
+    assert set(means["related"]) == {"psnr", "his", "spread", "spread_true"}
     assert evaluation.headline(rows)["scenes"] == means["related"]
 
 

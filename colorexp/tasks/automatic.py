@@ -45,20 +45,15 @@ class Automatic(Colorizer):
         return ab.expand(count, *ab.shape)
 
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
-        """Distance between several colourings, if there are; on scenes spread of chroma inside objects, and which modes they reach.
-
-        Parts that have a colour of their own, such as trunks and windows, are no part of an object here.
-        """
-        found: dict[str, Tensor] = {}
-        samples = prediction.extras[SAMPLES].transpose(0, 1) if SAMPLES in prediction.extras else None
-        if samples is not None:
+        """Distance between several colourings, if there are; on scenes the spread inside objects, and which modes they reach."""
+        found = object_spread(batch, prediction.ab)
+        if SAMPLES in prediction.extras:
+            samples = prediction.extras[SAMPLES].transpose(0, 1)
             found["diversity"] = structure.diversity(samples)
-        if "instance_map" in batch:
-            objects = batch["instance_map"] * (batch["mode_map"] > 0)
-            consistency = structure.structural_consistency(prediction.ab, batch["ab"], objects)
-            found |= {"spread": consistency.predicted, "spread_true": consistency.true}
-            if samples is not None:
-                found["mode_coverage"] = structure.mode_coverage(samples, batch["class_map"], objects, structure.scene_modes())
+            if "instance_map" in batch:
+                found["mode_coverage"] = structure.mode_coverage(
+                    samples, batch["class_map"], _objects(batch), structure.scene_modes()
+                )
         return found
 
 
@@ -248,6 +243,21 @@ def lightness(batch: Batch) -> Tensor:
 def chroma(batch: Batch) -> Tensor:
     """True ab of a batch as DISCO scales it, ab / 110. Shape (B, 2, H, W)."""
     return color.normalise(batch["L"], batch["ab"], SCALE)[1]
+
+
+def object_spread(batch: Batch, ab: Tensor) -> dict[str, Tensor]:
+    """On scenes the spread of chroma inside objects, of a colouring (B, 2, H, W) and of the truth; nothing on other pictures.
+
+    Parts that have a colour of their own, such as trunks and windows, are no part of an object here.
+    """
+    if "instance_map" not in batch:
+        return {}
+    spread = structure.structural_consistency(ab, batch["ab"], _objects(batch))
+    return {"spread": spread.predicted, "spread_true": spread.true}
+
+
+def _objects(batch: Batch) -> Tensor:
+    return batch["instance_map"] * (batch["mode_map"] > 0)
 
 
 def class_weights(setting: Setting, rebalance: float | None) -> Tensor:

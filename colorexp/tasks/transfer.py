@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from colorexp.tasks.automatic import object_spread
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch, Prediction
 
@@ -23,3 +24,7 @@ class ReferenceTransfer(Colorizer):
     def predict(self, batch: Batch) -> Prediction:
         """The reference's colours."""
         return Prediction(self(batch))
+
+    def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
+        """On scenes the spread of chroma inside objects."""
+        return object_spread(batch, prediction.ab)

@@ -1,6 +1,5 @@
 """Exemplar colorization by attention: semantic colour module, database colour module, gate and decoder."""
 
-from colorexp.models.exemplar.database import is_gray
 from colorexp.models.exemplar.network import Colored, Exemplar
 
-__all__ = ["Colored", "Exemplar", "is_gray"]
+__all__ = ["Colored", "Exemplar"]

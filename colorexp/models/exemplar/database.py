@@ -17,8 +17,6 @@ SCALE = "disco"
 TEMPERATURE = 0.01
 FLOOR = 1e-4
 """Share of the uniform distribution in the prior: colours that the reference lacks keep a gradient."""
-GRAY_CHROMA = 2.3
-"""Below this distance from gray, in CIELAB units, nobody notices a colour."""
 
 Bins = Literal[198, 313]
 
@@ -32,12 +30,6 @@ class Assigned(NamedTuple):
     """Given the target alone. Shape (B, bins, h / 2, w / 2)."""
     posterior: Tensor
     """Given the reference's histogram too. Shape (B, bins, h / 2, w / 2)."""
-
-
-def is_gray(reference_ab_n: Tensor) -> Tensor:
-    """Which references have no colour to give: their normalised chroma (B, 2, h, w) is invisible everywhere. Bool, shape (B,)."""
-    ab = _physical(reference_ab_n)
-    return ab.norm(dim=1).amax((1, 2)) < GRAY_CHROMA
 
 
 class Database(nn.Module):
@@ -110,7 +102,7 @@ class Database(nn.Module):
         Unspecified: the histogram of a reference without colour.
         """
         reach = len(self.cells) // 2
-        row, col = (_physical(ab_n) / self.pitch).round().long().clamp(-reach, reach).add(reach).flatten(2).unbind(1)
+        row, col = (physical(ab_n) / self.pitch).round().long().clamp(-reach, reach).add(reach).flatten(2).unbind(1)
         index = self.cells[row, col]  # (B, h w)
         counts = torch.zeros(len(index), self.bins + 1, device=ab_n.device).scatter_add_(1, index, torch.ones_like(index).float())
         counts = counts[:, : self.bins]
@@ -154,5 +146,6 @@ def _cells(centres: Tensor, pitch: float) -> Tensor:
     return cells
 
 
-def _physical(ab_n: Tensor) -> Tensor:
+def physical(ab_n: Tensor) -> Tensor:
+    """ab of normalised ab, in float32."""
     return color.denormalise(torch.zeros((), device=ab_n.device), ab_n.float(), SCALE)[1]

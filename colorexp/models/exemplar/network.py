@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorexp import color
 from colorexp.models.exemplar.blocks import ColourEncoder, Extractor, Maps, halved, initialise
 from colorexp.models.exemplar.correspondence import Confidence, Correspondence, Found, attention
-from colorexp.models.exemplar.database import Assigned, Bins, Database, is_gray
+from colorexp.models.exemplar.database import Assigned, Bins, Database, physical
 from colorexp.models.exemplar.decoder import Decoder
 from colorexp.nn.padding import pad_to_multiple
 
@@ -87,8 +88,8 @@ class Reference(NamedTuple):
 class Exemplar(nn.Module):
     """Colours a picture like a reference: from the reference where it shows the same things, else from a database of colours.
 
-    A reference of visible colour nowhere (`is_gray`) is not used: its histogram counts as uniform and all colours come from the
-    database. Where there is no database, gray is what the reference gives.
+    A reference of visible colour nowhere (`color.is_gray`) is not used: its histogram counts as uniform and all colours come from
+    the database. Where there is no database, gray is what the reference gives.
 
     Args:
         width: Channels at full resolution; the deepest maps have sixteen times as many.
@@ -190,7 +191,7 @@ class Exemplar(nn.Module):
         Deviation: the released code shrinks references before it converts them to Lab; here their chroma is averaged.
         """
         size = self._reference_size((reference_ab_n.shape[2], reference_ab_n.shape[3]))
-        ab_n, gray = _resampled(reference_ab_n, size), is_gray(reference_ab_n)
+        ab_n, gray = _resampled(reference_ab_n, size), color.is_gray(physical(reference_ab_n))
         histogram = self.database.histogram(ab_n, gray) if self.database is not None else None
         key = None
         if self.correspondence is not None:
