@@ -69,14 +69,14 @@ class Posterior(NamedTuple):
 
 
 @torch.no_grad()
-def posterior(candidates: Sequence[Example]) -> Posterior:
+def posterior(candidates: Sequence[Example]) -> Posterior | None:
     """Likelihood, prior and posterior at one position (Figure 3): of all candidates the one where the last differs most.
 
     What differs is told by half the sum of absolute differences between likelihood and posterior. The prior is the histogram as the
     network counts it; the likelihood is what the database says under one that prefers no colour, in both variants.
 
     Args:
-        candidates: Pictures under references.
+        candidates: Pictures under references; of none nothing is known.
     """
     best: tuple[float, Batch, tuple[int, int], _Asked] | None = None
     for batch in map(pair, candidates):
@@ -85,7 +85,8 @@ def posterior(candidates: Sequence[Example]) -> Posterior:
         row, col = divmod(int(moved.argmax()), moved.shape[1])
         if best is None or float(moved[row, col]) > best[0]:
             best = float(moved[row, col]), batch, (row, col), asked
-    assert best is not None, "no candidate"
+    if best is None:
+        return None
     _, batch, (row, col), asked = best
     shown = {"likelihood": asked.likelihood[:, row, col], "prior (the reference)": asked.prior}
     shown |= {"posterior": asked.posterior[:, row, col]}
@@ -150,13 +151,12 @@ def correspondences(chosen: Sequence[Example], *, points: int) -> Looks:
     """
     if not 1 <= points <= len(COLOURS):
         raise ValueError(f"points must be 1 to {len(COLOURS)}, got {points}")
-    _, task = trained()
-    network = task.model
-    assert isinstance(network, Exemplar)
     rows: list[list[np.ndarray | None]] = []
     stars: dict[tuple[int, int], list[Star]] = {}
     for line, example in enumerate(chosen):
-        batch = pair(example)
+        batch, (_, task) = pair(example), trained()
+        network = task.model
+        assert isinstance(network, Exemplar)
         L_n, reference_L_n, _ = task.inputs(batch)
         assert reference_L_n is not None
         height, width = L_n.shape[-2:]

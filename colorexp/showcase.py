@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from colorexp import apply, color, config, metrics, paths, runs, structure
+from colorexp import apply, color, metrics, paths, runs, structure
 from colorexp.config import Run
 from colorexp.data import store
 from colorexp.data.datamodule import Draw, Pictures, View2D, collate, to_physical
@@ -141,6 +141,8 @@ def rebalanced(*, count: int) -> pd.DataFrame:
     Returns:
         pictures, n, and the mean chroma in ab units of the most probable colours of the anchors, with and without the weights.
     """
+    if tables.absence(disco.main()):
+        return pd.DataFrame()
     model, task = network(), runs.load(paths.run(disco.main()), evaluating=True)[1]
     assert isinstance(task, AnchorColorizer)
     centres, rows = color.ab_gamut(), []
@@ -169,9 +171,9 @@ def clusters(names: Sequence[str], *, anchors: int) -> Shown:
         names: Test pictures.
         anchors: Clusters.
     """
-    model, shown = network(), Shown([], {})
+    shown = Shown([], {})
     for line, name in enumerate(names):
-        batch = picture(name)
+        model, batch = network(), picture(name)
         by_truth = model.colorize(lightness(batch), draws(batch), anchors=anchors, locate="truth", ab_n=chroma(batch))
         learned = model.colorize(lightness(batch), draws(batch), anchors=anchors)
         shown.rows.append([as_rgb(batch, batch["ab"]), *(_regions(model, c, anchors) for c in (by_truth, learned))])
@@ -208,9 +210,9 @@ def anomalies(count: int) -> tuple[Shown, pd.DataFrame]:
         spread of chroma inside the object, its mean chroma and their ratio, since pale colours spread less: before, after and the
         paired difference, as `tables.comparison`.
     """
-    model, shown, found = network(), Shown([], {}), []
-    for name in test_pictures("scenes"):
-        batch = picture(f"scenes/{name}")
+    shown, found = Shown([], {}), []
+    for name in [] if tables.absence(disco.main()) else test_pictures("scenes"):
+        model, batch = network(), picture(f"scenes/{name}")
         asked = _situations(model, batch)
         for situation, (anchors, mask) in asked.items():
             coloured = model.colorize_with(lightness(batch), [anchors])
@@ -265,13 +267,13 @@ def _inside(ab: Tensor, mask: Tensor) -> tuple[float, float, float]:
 
 
 def _spreads(found: pd.DataFrame) -> pd.DataFrame:
-    cells = []
+    cells, made_by = [], tables.made_by(disco.main())
     for situation, part in found.groupby("situation", sort=False):
         for name in INSIDE:
             before, after = part[f"{name} before"], part[f"{name} after"]
             for when, values in {"before": before, "after": after, "before minus after": before - after}.items():
                 labels = {"situation": str(situation), "refinement": when, "quantity": name}
-                cells.append(Cell(labels, name, values=values, dataset="scenes (test)", seeds=1))
+                cells.append(Cell(labels, name, values=values, dataset="scenes (test)", seeds=1, made_by=made_by))
     return tables.comparison(cells)
 
 
@@ -289,7 +291,7 @@ def gray_photographs() -> Photographs:
         lines, columns = disco.side_by_side(rows, names)
         return Photographs([line[:-1] for line in lines], columns[:-1], [n.split("/")[1] for n in names], [])
     found = {name: disco.row_of(row).run for name, row in rows.items()}
-    found = {name: run for name, run in found.items() if config.load(run).present}
+    found = {name: run for name, run in found.items() if not tables.absence(run)}
     return _carried(found)
 
 
@@ -301,7 +303,8 @@ def _carried(found: Mapping[str, str]) -> Photographs:
     for name, coloured in made.items():
         values = pd.Series([float(metrics.cf_signed(rgb[None])) for rgb in coloured], index=GRAY)
         labels = {"method": name, "pictures": GRAY_NAME, "quantity": "colorfulness"}
-        cells.append(Cell(labels, "cf_signed", values=values, dataset=GRAY_NAME, seeds=1))
+        made_by = tables.made_by(found[name])
+        cells.append(Cell(labels, "cf_signed", values=values, dataset=GRAY_NAME, seeds=1, made_by=made_by))
     rows = [[x.permute(1, 2, 0).numpy() for x in line] for line in zip(grays, *made.values(), strict=True)]
     return Photographs(rows, ["gray", *made], list(GRAY), cells)
 
@@ -366,9 +369,9 @@ def controlled(names: Sequence[str]) -> Shown:
     Args:
         names: Test pictures.
     """
-    model, shown = network(), Shown([], {})
+    shown = Shown([], {})
     for line, name in enumerate(names):
-        batch = picture(name)
+        model, batch = network(), picture(name)
         made = model.colorize_diverse(lightness(batch), draws(batch))
         listed = model.anchors_of(made[0])[0]
         for changed in (_recoloured(listed), _moved(batch, listed)):
@@ -399,9 +402,9 @@ def _moved(batch: Batch, anchors: Sequence[Anchor]) -> list[Anchor]:
 
 def counted(names: Sequence[str]) -> Shown:
     """The same pictures with more and more anchors (Figure 12)."""
-    model, shown = network(), Shown([], {})
+    shown = Shown([], {})
     for line, name in enumerate(names):
-        batch = picture(name)
+        model, batch = network(), picture(name)
         made = [model.colorize(lightness(batch), draws(batch), anchors=count) for count in disco.TRIED]
         shown.rows.append([_made(batch, coloured.ab_n) for coloured in made])
         for column, coloured in enumerate(made):
@@ -418,6 +421,8 @@ def failures(count: int) -> Mapping[str, str]:
     Args:
         count: Of each kind.
     """
+    if tables.absence(disco.main()):
+        return {}
     rows = tables.results(disco.main())
     rows = rows[~rows["near_gray"]]  # what has no chroma cannot be missed
     rows = rows.assign(name=rows["dataset"] + "/" + rows["image"]).sort_values("ab_error", ascending=False)
@@ -430,9 +435,9 @@ def failures(count: int) -> Mapping[str, str]:
 
 def coloured(names: Sequence[str]) -> Shown:
     """Gray, automatic with its anchors, truth."""
-    model, shown = network(), Shown([], {})
+    shown = Shown([], {})
     for line, name in enumerate(names):
-        batch = picture(name)
+        model, batch = network(), picture(name)
         made = model.colorize(lightness(batch), draws(batch))
         gray = torch.zeros_like(batch["ab"])
         shown.rows.append([as_rgb(batch, gray), _made(batch, made.ab_n), as_rgb(batch, batch["ab"])])

@@ -117,7 +117,7 @@ def parameters(notebook: str) -> dict[str, Any]:
     """
     values: dict[str, Any] = {"profile": config.read()["profile"], "seed": config.read()["seed"]}
     if "colorexp.tags" in provenance.closure(imported(notebook)):
-        values |= {"deviations": _hash(repr(tags.harvest()))}
+        values |= {"deviations": _hash(repr([place[:-1] for place in tags.harvest()]))}
     if notebook == EVERYTHING:
         values |= {"efficiency": config.read()["profiles"][values["profile"]]["efficiency"]}
     if notebook == ELSEWHERE:

@@ -20,6 +20,9 @@ THRESHOLDS = (0.1, 0.5, 0.8, 0.98)
 SHARES = (0.4, 0.5, 0.7, 0.85, 1.0)
 """Of patches and layers that random decisions keep, beside the share of their training."""
 HINTS = "10"
+WITH_RANDOM = ("random_setting", "random_gflops", "difference", "low", "high")
+WITH_BOTH = ("both_gflops", "both_difference", "both_low", "both_high")
+"""Columns of a point's comparisons with random selection and with selecting both."""
 
 
 class Point(NamedTuple):
@@ -52,9 +55,10 @@ def selection() -> pd.DataFrame:
         of learned decisions and the share of random ones, since one training per point costs more than the whole default profile.
     """
     dataset = adacolvit.test_sets()[0]
-    present = {name: run for name, run in adacolvit.SELECTIONS.items() if config.load(f"{adacolvit.PAPER}/{run}").present}
+    present = {name: run for name, run in adacolvit.SELECTIONS.items() if not tables.absence(f"{adacolvit.PAPER}/{run}")}
     points = [point for name, run in present.items() for point in _points(name, f"{adacolvit.PAPER}/{run}", dataset)]
-    return pd.DataFrame([_row(point, points, dataset) for point in points])
+    columns = [*Point._fields, "pictures", "n", *WITH_RANDOM, *WITH_BOTH]
+    return pd.DataFrame([_row(point, points, dataset) for point in points], columns=columns)
 
 
 def _points(name: str, run: str, dataset: str) -> Iterator[Point]:
@@ -93,8 +97,7 @@ def _point(name: str, setting: str, as_trained: bool, rows: pd.DataFrame) -> Poi
 
 def _row(point: Point, points: list[Point], dataset: str) -> dict[str, object]:
     row: dict[str, object] = point._asdict() | {"pictures": dataset, "psnr": point.psnr.mean(), "n": len(point.psnr)}
-    row |= dict.fromkeys(("random_setting", "random_gflops", "difference", "low", "high"))
-    row |= dict.fromkeys(("both_gflops", "both_difference", "both_low", "both_high"))
+    row |= dict.fromkeys((*WITH_RANDOM, *WITH_BOTH))
     if point.selection in (adacolvit.RANDOM, adacolvit.DENSE):
         return row
     drawn, both = ([other for other in points if other.selection == name] for name in (adacolvit.RANDOM, adacolvit.BOTH))

@@ -24,7 +24,9 @@ class Place(NamedTuple):
     kind: str
     text: str
     source: str
-    """The file, relative to the project. No line: a line moves with every edit above it, and committed tables would too."""
+    """The file, relative to the project."""
+    line: int = 0
+    """Of the tag in it. An edit above moves it, so that it tells no state of the project from another."""
 
 
 def harvest(package: Path | None = None) -> list[Place]:
@@ -38,32 +40,36 @@ def harvest(package: Path | None = None) -> list[Place]:
     for file in sorted(package.rglob("*.py")):
         source = file.relative_to(package.parent)
         module = ".".join(source.with_suffix("").parts).removesuffix(".__init__")
-        for name, text in _docstrings(ast.parse(file.read_text()), ""):
-            places += [Place(module, name, kind, told, source.as_posix()) for kind, told in tagged(text)]
+        for name, line, text in _docstrings(ast.parse(file.read_text()), ""):
+            places += [Place(module, name, kind, told, source.as_posix(), line + below) for kind, told, below in tagged(text)]
     return places
 
 
-def tagged(text: str) -> list[tuple[str, str]]:
-    """Kind and text of every tag of a docstring, which goes on until an empty line or the next tag."""
+def tagged(text: str) -> list[tuple[str, str, int]]:
+    """Kind, text and line, from 0, of every tag of a docstring; it goes on until an empty line or the next tag."""
     found = []
     for match in _TAG.finditer(text):
         rest = text[match.end() :]
         end = _END.search(rest)
-        found.append((match[1], " ".join(rest[: end.start() if end else None].split())))
+        told = " ".join(rest[: end.start() if end else None].split())
+        found.append((match[1], told, text[: match.start()].count("\n")))
     return found
 
 
-def _docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> Iterator[tuple[str, str]]:
-    """Names and cleaned texts, those below assignments too."""
+_Node = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _docstrings(node: _Node, name: str) -> Iterator[tuple[str, int, str]]:
+    """Names, first lines and cleaned texts, those below assignments too."""
     if text := ast.get_docstring(node):
-        yield name, text
+        yield name, node.body[0].lineno, text
     before: ast.stmt | None = None
     for child in node.body:
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield from _docstrings(child, f"{name}.{child.name}".lstrip("."))
         elif isinstance(before, ast.Assign | ast.AnnAssign) and (text := _text(child)):
             target = before.targets[0] if isinstance(before, ast.Assign) else before.target
-            yield f"{name}.{ast.unparse(target)}".lstrip("."), text
+            yield f"{name}.{ast.unparse(target)}".lstrip("."), child.lineno, text
         before = child
 
 

@@ -13,6 +13,7 @@ from tiny import ROOT
 from colorexp import absent, config, paths, report
 from colorexp.report import pages, tables
 from colorexp.report.tables import Cell
+from colorexp.viz import lines, pictures
 
 PICTURES = [f"test-{i:05d}" for i in range(30)]
 
@@ -128,10 +129,25 @@ def test_a_stand_in_speaks_under_its_own_name(two_runs: Path) -> None:
     assert cell.values is not None
 
 
-def test_an_unevaluated_run_is_named(project: Path) -> None:
+def test_a_run_whose_results_are_gone_is_named(project: Path) -> None:
     config.use_profile("cpu")
-    with pytest.raises(FileNotFoundError, match="user_guided/spread has not been evaluated"):
-        tables.results("user_guided/spread")
+    assert tables.results("user_guided/spread").empty
+    gone = tables.tested("user_guided/spread", "psnr", dataset="scenes", protocol="0", labels={"model": "spread"})
+    table = tables.comparison([gone])
+    assert table["note"].tolist() == ["not run: user_guided/spread has no results; dvc repro makes them"]
+    assert tables.wide(table.assign(quantity="psnr"), rows=["model"], column="quantity")["note"].str.startswith("not run: ").all()
+    untrained = tables.trained("user_guided/res_unet", "accuracy", labels={})
+    assert untrained.note == "not run: user_guided/res_unet was not trained; dvc repro does"
+    with pytest.raises(ValueError, match="no run 'user_guided/spred'"):
+        tables.results("user_guided/spred")
+
+
+def test_of_nothing_there_are_tables_and_figures_that_say_so() -> None:
+    empty = tables.comparison([])
+    assert tables.wide(empty, rows=["model"], column="quantity").empty
+    figure = lines.panels(pd.DataFrame(columns=["panel", "x", "y", "line"]), panel="panel", x="x", y="y", line="line")
+    for shown in (figure, pictures.grid([], columns=["a"]), pictures.grid([[], []], columns=[])):
+        assert [text.get_text() for text in shown.texts] == ["not run: there is nothing to show"]
 
 
 def test_differences_are_paired(two_runs: Path) -> None:

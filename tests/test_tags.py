@@ -50,7 +50,7 @@ def test_all_places_are_found(tmp_path: Path) -> None:
     (tmp_path / "pkg" / "__init__.py").write_text('"""Deviation: of the package."""\n')
     (tmp_path / "pkg" / "inner" / "net.py").write_text(MODULE)
     found = tags.harvest(tmp_path / "pkg")
-    assert found[0] == ("pkg", "", "Deviation", "of the package.", "pkg/__init__.py")
+    assert found[0] == ("pkg", "", "Deviation", "of the package.", "pkg/__init__.py", 1)
     assert [place[1:4] for place in found[1:]] == [
         ("", "Unspecified", "the module's own, on two lines."),
         ("LIMIT", "Deviation", "three, not four."),
@@ -59,6 +59,8 @@ def test_all_places_are_found(tmp_path: Path) -> None:
         ("Net.width", "Deviation", "a field's."),
     ]
     assert {place.module for place in found[1:]} == {"pkg.inner.net"}
+    lines = MODULE.splitlines()
+    assert all(f"{place.kind}: " in lines[place.line - 1] for place in found[1:])
 
 
 def test_none_of_the_package_is_left_out() -> None:
@@ -75,9 +77,13 @@ def test_the_table_links_files_that_exist(project: Path) -> None:
     assert len(pd.read_csv(folder / "deviations.csv")) == len(table) == len(tags.harvest())
     links = re.findall(r"\]\((.*?)\)", (folder / "deviations.md").read_text())
     assert len(links) >= len(table)
-    assert all((ROOT / "reports" / "tables" / link).is_file() for link in links if link.endswith(".py"))
+    sources = [link.partition("#L") for link in links if ".py" in link]
+    assert len(sources) >= len(table)
+    for file, _, line in sources:
+        told = (ROOT / "reports" / "tables" / file).read_text().splitlines()[int(line) - 1]
+        assert re.search(rf"({'|'.join(tags.KINDS)}): ", told), f"{file}, line {line}"
 
 
 @pytest.mark.parametrize("end", ["", "\n\nmore", "\nReturns:\n    x"])
 def test_a_tag_ends_with_its_paragraph(end: str) -> None:
-    assert tags.tagged(f"Deviation: one\n    two{end}") == [("Deviation", "one two")]
+    assert tags.tagged(f"Deviation: one\n    two{end}") == [("Deviation", "one two", 0)]

@@ -53,6 +53,11 @@ def known(methods: Iterable[str]) -> list[str]:
     return [*(m for m in methods if run_of(m) in config.runs(PAPER)), BASELINE]
 
 
+def measured(methods: Iterable[str]) -> list[str]:
+    """Those of `known` that have results."""
+    return [m for m in known(methods) if not tables.absence(run_of(m))]
+
+
 def test_sets() -> list[str]:
     """Datasets on which the dense network is evaluated in this profile."""
     return list(config.load(f"{PAPER}/icolorit_t").evaluation.evaluate_on)
@@ -112,12 +117,12 @@ def by_hints(metric: str) -> pd.DataFrame:
     cells = []
     for method in known(METHODS):
         cfg = config.load(run_of(method))
-        for dataset in test_sets() if cfg.present else ():
+        for dataset in () if tables.absence(cfg.name) else test_sets():
             for protocol in sorted(cfg.evaluation.protocols, key=int):
                 labels = {"method": method, "pictures": dataset, "hints": protocol}
                 cells.append(tables.tested(cfg.name, metric, dataset=dataset, protocol=protocol, labels=labels))
     table = tables.comparison(cells)
-    return table.assign(hints=table["hints"].astype(int))
+    return table.assign(hints=table["hints"].astype(int)) if cells else table.assign(method=None, pictures=None, hints=None)
 
 
 def quality_measures() -> list[str]:
@@ -137,7 +142,7 @@ def axis_of(metric: str) -> str:
 def patchwork(metrics: Sequence[str] = ("boundary_psnr", "patch_error_variance")) -> pd.DataFrame:
     """How well the borders of patches are hidden, at 10 hints, every method and test set, as far as the profile measures it."""
     cells = []
-    for method in (m for m in known(METHODS) if config.load(run_of(m)).present):
+    for method in measured(METHODS):
         for dataset in test_sets():
             for metric in metrics:
                 labels = {"method": method, "pictures": dataset, "quantity": metric}
@@ -153,11 +158,12 @@ def balance() -> pd.DataFrame:
         delta = cfg.options.get("huber_delta", "0.01, divided by it")
         for when, index in (("first epoch", 0), ("last epoch", -1)):
             row: dict[str, object] = {"run": run, "huber_delta": str(delta), "when": when}
-            if cfg.present:
+            why = tables.absence(cfg.name)
+            if not why:
                 epoch = tables.history(cfg.name).iloc[index]
                 huber, sparsity = float(epoch["train/huber"]), float(epoch["train/sparsity"])
                 row |= {"huber": huber, "sparsity": sparsity, "sparsity_over_huber": sparsity / huber}
-            rows.append(row | {"note": cfg.absence or ""})
+            rows.append(row | {"note": why or ""})
     return pd.DataFrame(rows, columns=["run", "huber_delta", "when", "huber", "sparsity", "sparsity_over_huber", "note"])
 
 
@@ -168,7 +174,7 @@ def tradeoff(hints: Sequence[int]) -> pd.DataFrame:
         method, hints, gflops, measure (as an axis names it) and value.
     """
     rows = []
-    for method in (m for m in known(METHODS) if config.load(run_of(m)).present):
+    for method in measured(METHODS):
         for count, metric in itertools.product(hints, quality_measures()):
             cost = cell(method, "gflops", test_sets()[0], hints=str(count)).values
             quality = tables.tested(run_of(method), metric, dataset=test_sets()[0], protocol=str(count), labels={}).values
@@ -177,7 +183,7 @@ def tradeoff(hints: Sequence[int]) -> pd.DataFrame:
             rows.append(
                 {"method": method, "hints": f"{count} hints", "gflops": gflops, "measure": axis_of(metric), "value": means[1]}
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["method", "hints", "gflops", "measure", "value"])
 
 
 BOTH, RANDOM, DENSE = "patches and layers", "random", "nothing pruned"
@@ -233,10 +239,10 @@ def extremes(method: str, *, count: int, hints: str = "10") -> pd.DataFrame:
     """
     rows = tables.results(run_of(method))
     kept = {label.rsplit(".", 1)[0] for label in tables.samples(run_of(method)) if label.endswith(".truth")}
-    rows = rows[(rows["protocol"] == hints) & (rows["dataset"] + "/" + rows["image"]).isin(kept)]
-    rows = rows.assign(picture=rows["dataset"] + "/" + rows["image"]).sort_values("multiply_adds_m")
-    chosen = pd.concat([rows.head(count), rows.tail(count)]).drop_duplicates("picture")
-    return chosen.reindex(columns=["picture", "multiply_adds_m", "true_cf_signed", "objects"]).reset_index(drop=True)
+    rows = rows[rows["protocol"] == hints].assign(picture=rows["dataset"] + "/" + rows["image"])
+    rows = rows[rows["picture"].isin(kept)].reindex(columns=["picture", "multiply_adds_m", "true_cf_signed", "objects"])
+    rows = rows.sort_values("multiply_adds_m")
+    return pd.concat([rows.head(count), rows.tail(count)]).drop_duplicates("picture").reset_index(drop=True)
 
 
 def adaptivity() -> pd.DataFrame:
@@ -244,7 +250,7 @@ def adaptivity() -> pd.DataFrame:
     rows = []
     for name in config.runs(PAPER):
         cfg = config.load(name)
-        found = tables.results(name) if cfg.present else pd.DataFrame()
+        found = tables.results(name)
         if "patch_ratio" not in found:
             continue
         for dataset, part in found[found["protocol"] == "10"].groupby("dataset"):
@@ -255,7 +261,7 @@ def adaptivity() -> pd.DataFrame:
             where = [f"{what}_{place}" for what in ("kept", "share") for place in ("objects", "background")]
             row |= {name: part[name].mean() for name in where if name in part}
             rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["run", "pictures", "n"])
 
 
 def _target(options: Mapping[str, Any], kind: str, beta: str) -> float | None:

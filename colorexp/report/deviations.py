@@ -16,6 +16,7 @@ def write(out: str | Path) -> pd.DataFrame:
     """
     table = pd.DataFrame(tags.harvest(), columns=list(tags.Place._fields))
     target = paths.resolve(out) / "tables"
+    table["source"] += [f"#L{line}" for line in table.pop("line")]
     linked = table.assign(source=[f"[{source}](../../{source})" for source in table["source"]])
     paths.write_atomically(target / "deviations.csv", table.to_csv(index=False).encode())
     paths.write_atomically(target / "deviations.md", tables.markdown(linked).encode())

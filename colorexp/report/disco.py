@@ -133,9 +133,9 @@ def cell(row: Row | None, quantity: str, dataset: str, *, labels: Mapping[str, s
 
 def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Cell:
     """FID, KID or Inception Score from kept features; the metric's name says which Inception, and whether it is a stand-in."""
+    if why := tables.absence(run):
+        return empty._replace(note=why)
     cfg = config.load(main() if tables.is_external(run) else run)  # those from elsewhere are measured like ours
-    if cfg.absence:
-        return empty._replace(note=cfg.absence)
     stored = kept_features(run) if cfg.evaluation.features else {}
     names = [f"{dataset}/{label}/{SETS[quantity]}" for label in (evaluation.label(PROTOCOL, way), "truth")]
     if not all(name in stored for name in names):
@@ -152,7 +152,8 @@ def _of_sets(run: str, way: str, quantity: str, dataset: str, empty: Cell) -> Ce
     notes = [f"{len(ours)} pictures", "stand-in: an Inception with random weights" if network.endswith(tables.STAND_IN) else ""]
     note = "; ".join(filter(None, [*notes, tables.reduced(run)]))
     seeds = None if tables.is_external(run) else 1
-    return empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)", seeds=seeds, note=note)
+    found = empty._replace(metric=f"{quantity}_{network}", values=value, dataset=f"{dataset} (test)")
+    return found._replace(seeds=seeds, note=note, made_by=tables.made_by(run))
 
 
 @lru_cache
@@ -300,7 +301,7 @@ def side_by_side(rows: Mapping[str, Row], names: Sequence[str]) -> tuple[list[li
         names: From `samples`.
     """
     found = {title: row_of(row) for title, row in rows.items()}
-    found = {title: row for title, row in found.items() if config.load(row.run).present}
+    found = {title: row for title, row in found.items() if not tables.absence(row.run)}
     parts = [(main(), f"{PROTOCOL}.input"), *((row.run, evaluation.label(PROTOCOL, row.way)) for row in found.values())]
     parts.append((main(), "truth"))
     return [[tables.sample(run, f"{name}.{part}") for run, part in parts] for name in names], ["gray", *found, "truth"]

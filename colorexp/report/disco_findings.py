@@ -118,7 +118,7 @@ def anchors(table: pd.DataFrame) -> str:
 def refinement(table: pd.DataFrame) -> str:
     """What refinement takes from the spread inside objects whose anchors are wrong; from `showcase.anomalies`."""
     lines = []
-    for situation, part in table.groupby("situation", sort=False):
+    for situation, part in table.groupby("situation", sort=False) if len(table) else ():
         told = []
         for quantity, rows in part.groupby("quantity", sort=False):
             values = {str(row["refinement"]): row for row in rows.to_dict("records")}

@@ -51,10 +51,9 @@ class Reader:
             Missing: If the run has no results.
         """
         if (run, way) not in self._rows:
-            try:
-                found = tables.results(run, every_draw=True, way=way)
-            except FileNotFoundError:
-                raise Missing(f"not run: {run} has no results") from None
+            if why := tables.absence(run):
+                raise Missing(why)
+            found = tables.results(run, every_draw=True, way=way)
             gray = found["near_gray"].astype(bool)
             self._rows[run, way] = found if gray.all() else found[~gray]
         return self._rows[run, way]

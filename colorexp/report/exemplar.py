@@ -224,7 +224,7 @@ def side_by_side(
         chosen: From `examples`.
         gates: Whether the share of the reference follows each row that has a gate, white where all colour is the reference's.
     """
-    found = {title: row for title, row in rows.items() if config.load(run_of(row)).present}
+    found = {title: row for title, row in rows.items() if not tables.absence(run_of(row))}
     titles = ["gray", "reference"]
     columns: list[tuple[str, str]] = [(main(), ".input"), (main(), ".reference")]
     for title, row in found.items():

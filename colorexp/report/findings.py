@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from colorexp import config
 from colorexp.report import adacolvit, tables
 from colorexp.report.phrases import NOTHING, against_claim, interval, listed
 
@@ -59,7 +58,7 @@ def beside_dense(exhibit: str, methods: Sequence[str]) -> str:
 
 
 def _present(first: str, others: Sequence[str]) -> list[str]:
-    return [other for other in others if all(config.load(adacolvit.run_of(method)).present for method in (first, other))]
+    return [other for other in others if not any(tables.absence(adacolvit.run_of(method)) for method in (first, other))]
 
 
 def _gaps(first: str, other: str, over_draws: bool = False) -> str:

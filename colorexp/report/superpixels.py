@@ -39,7 +39,8 @@ def reconstruction(measured: Mapping[str, Results]) -> pd.DataFrame:
 
 def _cell(method: str, dataset: str, metric: str, values: "pd.Series[float]") -> Cell:
     labels = {"method": method, "pictures": dataset, "quantity": metric}
-    return Cell(labels, metric, values=values, dataset=f"{dataset} (test)", seeds=1)
+    made_by = tables.made_by(METHODS.get(method, METHODS["soft superpixels"]))
+    return Cell(labels, metric, values=values, dataset=f"{dataset} (test)", seeds=1, made_by=made_by)
 
 
 def gains(table: pd.DataFrame) -> str:

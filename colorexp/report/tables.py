@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from colorexp import config, paths
+from colorexp import config, evaluation, paths
 from colorexp.seeding import seed_of
 
-COLUMNS = ("published", "measured", "low", "high", "n", "dataset", "profile", "seeds", "metric", "note")
+COLUMNS = ("published", "measured", "low", "high", "n", "dataset", "profile", "seeds", "metric", "made_by", "note")
 RESAMPLES = 2000
 INTERVAL_MINIMUM = 20
 """Fewer pictures carry no interval."""
 NOT_MEASURED = "not measured"
+MISSING = "not run: "
+"""How a note begins of what the profile includes and was not run."""
 STAND_IN = "_random"
 """How the name of a measure ends whose network has random weights, for want of trained ones."""
 
@@ -24,34 +26,51 @@ STAND_IN = "_random"
 # Results of runs
 
 
+def absence(run: str) -> str | None:
+    """Why there is nothing to show of `<paper>/<run>`: the profile leaves it out, or it has no results; None where there is.
+
+    Raises:
+        ValueError: If params.yaml has no such run.
+    """
+    if is_external(run):
+        return None
+    missing = None if paths.results(run).is_file() else f"{MISSING}{run} has no results; dvc repro makes them"
+    return config.load(run).absence or missing
+
+
 def results(run: str, *, every_draw: bool = False, way: str = "") -> pd.DataFrame:
-    """The per-image rows of `<paper>/<run>`; none where the profile leaves the run out.
+    """The per-image rows of `<paper>/<run>`; none where `absence` says why.
 
     Args:
         run: The run.
         way: How the task coloured pictures, see `evaluation.KEYS`.
         every_draw: Whether all draws of hints are meant, not the first alone.
-
-    Raises:
-        FileNotFoundError: If the run has not been evaluated.
     """
-    path = paths.results(run)
-    if not path.is_file():
-        raise FileNotFoundError(f"{run} has not been evaluated (no {path.name}); run `dvc repro`")
-    rows = pd.read_parquet(path)
+    if absence(run):
+        return pd.DataFrame(columns=[*evaluation.KEYS, *evaluation.REFERENCE_KEYS])
+    rows = pd.read_parquet(paths.results(run))
     rows = rows[rows["way"] == way].reset_index(drop=True)
     return rows if every_draw else rows[rows["repeat"] == 0].reset_index(drop=True)
 
 
 def history(run: str) -> pd.DataFrame:
     """One row per epoch of `<paper>/<run>`; none where it was not trained."""
-    return pd.read_csv(paths.run(run) / "history.csv")
+    path = paths.run(run) / "history.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=["epoch", "step"])
 
 
 def card(run: str) -> dict[str, Any]:
-    """run.json of `<paper>/<run>`: status, configuration, best epoch, provenance."""
-    found: dict[str, Any] = json.loads((paths.run(run) / "run.json").read_text())
+    """run.json of `<paper>/<run>`: status, configuration, best epoch, provenance; nothing where it was not trained."""
+    path = paths.run(run) / "run.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return found
+
+
+def made_by(run: str) -> str:
+    """A run with the hashes of its configuration, its code and the data that it was trained on; a method from elsewhere by name."""
+    made = {} if is_external(run) else card(run).get("provenance", {})
+    data = " ".join(f"{name} {value}" for name, value in made.get("data", {}).items())
+    return f"{run}: config {made['config']}, code {made['code']}, data {data}" if made else run
 
 
 EXTERNAL = "external"
@@ -150,6 +169,8 @@ class Cell(NamedTuple):
     std: float | None = None
     """Standard deviation, over draws of hints, of the mean over pictures."""
     std_published: float | None = None
+    made_by: str = ""
+    """What measured it, as `made_by` says."""
 
 
 def tested(
@@ -160,9 +181,9 @@ def tested(
     Of a measure whose network had no weights it is what its stand-in says, under that one's name and with a note. `run` may be a
     method from elsewhere, `external/<paper>/<method>`.
     """
+    if why := absence(run):
+        return Cell(dict(labels), metric, published, dataset=dataset, note=why)
     cfg = None if is_external(run) else config.load(run)
-    if cfg and cfg.absence:
-        return Cell(dict(labels), metric, published, dataset=dataset, note=cfg.absence)
     chosen = _counted(run, dataset, protocol, way=way)
     notes = [reduced(run)]
     if metric not in chosen and f"{metric}{STAND_IN}" in chosen:
@@ -176,7 +197,8 @@ def tested(
     seeds = chosen["seed"].nunique() if cfg else None
     if cfg is None and (flagged := int(chosen["luminance_flagged"].sum())):
         notes.append(f"{flagged} of {len(chosen)} changed the lightness, which is the input's here")
-    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note="; ".join(filter(None, notes)))
+    note = "; ".join(filter(None, notes))
+    return Cell(dict(labels), metric, published, values, f"{dataset} (test)", seeds=seeds, note=note, made_by=made_by(run))
 
 
 def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False, way: str = "") -> pd.DataFrame:
@@ -189,16 +211,16 @@ def _counted(run: str, dataset: str, protocol: str, *, every_draw: bool = False,
 def trained(run: str, metric: str, *, labels: Mapping[str, str], published: float | None = None) -> Cell:
     """A training mean of the epoch whose weights were kept, over the training mode's own forward passes."""
     cfg = config.load(run)
-    if cfg.absence:
-        return Cell(dict(labels), metric, published, note=cfg.absence)
-    rows = history(run)
-    best = card(run)["best"]
+    found = card(run)
+    if why := cfg.absence or (None if found else f"{MISSING}{run} was not trained; dvc repro does"):
+        return Cell(dict(labels), metric, published, note=why)
+    rows, best = history(run), found["best"]
     if best is None:
         return Cell(dict(labels), metric, published, note="nothing to train")
     value = float(rows.loc[rows["epoch"] == best["epoch"], f"train/{metric}"].iloc[0])
     where = " + ".join(cfg.data.train_on) + " (train)"
     notes = [f"epoch {best['epoch'] + 1}", reduced(run)]
-    return Cell(dict(labels), metric, published, value, where, seeds=1, note="; ".join(filter(None, notes)))
+    return Cell(dict(labels), metric, published, value, where, 1, "; ".join(filter(None, notes)), made_by=made_by(run))
 
 
 def elsewhere(paper: str, quantities: Mapping[str, str], *, columns: Sequence[str], protocol: str | None = None) -> list[Cell]:
@@ -262,8 +284,11 @@ def comparison(cells: Iterable[Cell]) -> pd.DataFrame:
             n, values = len(values), float(values.mean())
         measured = {"measured": _rounded(values), "low": _rounded(low), "high": _rounded(high), "n": n}
         measured |= {"std": _rounded(cell.std), "std_published": cell.std_published} if spread else {}
-        about = {"dataset": cell.dataset, "profile": profile, "seeds": cell.seeds, "metric": cell.metric, "note": cell.note}
+        about = {"dataset": cell.dataset, "profile": profile, "seeds": cell.seeds, "metric": cell.metric}
+        about |= {"made_by": cell.made_by, "note": cell.note}
         rows.append({**cell.labels, "published": cell.published, **measured, **about})
+    if not rows:
+        return pd.DataFrame(columns=list(COLUMNS))
     numbers = dict.fromkeys(("published", "measured", "low", "high", *(("std", "std_published") if spread else ())), "float64")
     return pd.DataFrame(rows).astype({**numbers, "n": "Int64", "seeds": "Int64"})
 
@@ -382,13 +407,17 @@ def write(table: pd.DataFrame, out: str | Path) -> pd.DataFrame:
 def wide(table: pd.DataFrame, *, rows: Sequence[str], column: str) -> pd.DataFrame:
     """A comparison as people read it: a line per `rows`, a column per value of `column`, `measured (published)` in the cells.
 
-    Last come the number of pictures and the notes, where the table has them. Lines without any number are left out, and what was
-    not measured needs no note in a line where something was: its cell is a dash.
+    Last come the number of pictures and the notes, where the table has them. Lines without any number are left out, unless they
+    should have some and results are missing; and what was not measured needs no note in a line where something was: its cell is a
+    dash. Nothing comes of a table without rows.
     """
+    if table.empty:
+        return table
     table = table.assign(**{name: table[name].astype(object).fillna("").astype(str) for name in rows})  # no label reads as NaN
     numbers = table[["measured", "published"]].notna()
     keys = [table[name] for name in rows]
-    table = table[numbers.any(axis=1).groupby(keys).transform("any")]
+    missing = table["note"].fillna("").str.startswith(MISSING) if "note" in table else False
+    table = table[(numbers.any(axis=1) | missing).groupby(keys).transform("any")]
     if "note" in table:
         seen = table["note"].fillna("").str.startswith(NOT_MEASURED) & numbers["measured"].groupby(keys).transform("any")
         table = table.assign(note=table["note"].mask(seen))
@@ -420,15 +449,29 @@ def _spread(std: float | None) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A pipe table."""
+    """A pipe table, what made its numbers as a list below."""
+    table, notes = _footnoted(table)
     lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|" + "---|" * len(table.columns)]
     lines += ["| " + " | ".join(_plain(value) for value in row) + " |" for row in table.itertuples(index=False)]
+    lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, start=1))] if notes else []
     return "\n".join(lines) + "\n"
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A booktabs table."""
-    return str(table.map(_plain).to_latex(index=False, escape=True))
+    """A booktabs table, what made its numbers as another below."""
+    table, notes = _footnoted(table)
+    below = pd.DataFrame(enumerate(notes, start=1))
+    parts = [table.map(_plain).to_latex(index=False, escape=True)]
+    return "".join([*parts, below.to_latex(index=False, header=False, escape=True)] if notes else parts)
+
+
+def _footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """With numbers in the column `made_by`, and what they stand for."""
+    if "made_by" not in table:
+        return table, []
+    made = table["made_by"].fillna("")
+    notes = list(dict.fromkeys(filter(None, made)))
+    return table.assign(made_by=[str(notes.index(one) + 1) if one else "" for one in made]), notes
 
 
 def _plain(value: object) -> str:

@@ -5,6 +5,7 @@ One module per reader: a change to a paper's maps must not re-run trainings, who
 
 from cycler import cycler
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 INK, ACCENTS = "#333333", ("#3366aa", "#cc6644", "#449966", "#8855aa", "#997733", "#557788")
 
@@ -23,3 +24,11 @@ STYLE = {
     "lines.linewidth": 1.6,
 }
 plt.rcParams.update(STYLE)  # type: ignore[arg-type]  # the stub wants literal keys
+
+
+def nothing() -> Figure:
+    """What stands for a figure whose runs have no results."""
+    figure = plt.figure(figsize=(4, 0.5))
+    figure.text(0.5, 0.5, "not run: there is nothing to show", ha="center", va="center")
+    plt.close(figure)
+    return figure

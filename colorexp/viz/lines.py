@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from colorexp.viz import ACCENTS
+from colorexp.viz import ACCENTS, nothing
 
 
 def panels(
@@ -37,10 +37,12 @@ def panels(
         by_rank: Whether the values along the axis stand evenly apart, as counts like 0, 1, 2, 5, ..., 200 are read best.
     """
     table = table.dropna(subset=[x, y])
+    if table.empty:
+        return nothing()
     names = list(dict.fromkeys(table[panel]))
     rows = list(dict.fromkeys(table[row])) if row else [None]
-    size = (3.6 * max(1, len(names)) + (0 if labelled else 1.4), 3.1 * max(1, len(rows)))
-    figure, axes = plt.subplots(max(1, len(rows)), max(1, len(names)), figsize=size, squeeze=False)
+    size = (3.6 * len(names) + (0 if labelled else 1.4), 3.1 * len(rows))
+    figure, axes = plt.subplots(len(rows), len(names), figsize=size, squeeze=False)
     ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
     for kind, across in zip(rows, axes, strict=False):
         shown = table if kind is None else table[table[row] == kind]
@@ -48,7 +50,7 @@ def panels(
             _panel(axis, shown[shown[panel] == name], x=x, y=y, line=line, ranks=ranks, labelled=labelled)
             axis.set(title=str(name), xlabel=xlabel or x)
         across[0].set_ylabel(ylabel or kind or y)
-    if not labelled and names:
+    if not labelled:
         axes[0][-1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))  # beside the panels, not on their lines
     plt.close(figure)
     return figure

@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from colorexp import viz  # noqa: F401  the style
+from colorexp import viz
 
 
 def grid(
     rows: Sequence[Sequence[np.ndarray | None]], *, columns: Sequence[str], labels: Sequence[str] = (), width: float = 1.7
 ) -> Figure:
-    """Pictures in rows and named columns; a missing one stays empty.
+    """Pictures in rows and named columns; a missing one stays empty, and of none at all the figure says so.
 
     Args:
         rows: (H, W, 3) or (H, W) uint8 pictures; one height per row looks best.
@@ -20,6 +20,8 @@ def grid(
         labels: Names beside the rows.
         width: Of a column in inches.
     """
+    if not rows or not columns:
+        return viz.nothing()
     heights = [max((p.shape[0] / p.shape[1] for p in row if p is not None), default=1.0) for row in rows]
     figure, axes = plt.subplots(
         len(rows), len(columns), figsize=(width * len(columns), width * sum(heights)), squeeze=False, height_ratios=heights

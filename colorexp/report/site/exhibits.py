@@ -15,7 +15,7 @@ from colorexp.report import tables
 
 SPREAD = ("quantity", "object", "hints")
 """Labels whose values become columns of a table that people read; the first that a table has."""
-PROVENANCE = ("metric", "dataset", "profile", "seeds", "n", "machine", "repeats", "note")
+PROVENANCE = ("metric", "made_by", "dataset", "profile", "seeds", "n", "machine", "repeats", "note")
 """Columns that say where the numbers of a row come from."""
 ASIDE = ("profile", "seeds", "machine", "repeats")
 """Those of them that need no column where they are the same in every row."""
@@ -211,7 +211,7 @@ def long(frame: pd.DataFrame, hashes: Mapping[str, str], *, dropped: Sequence[st
     same = [name for name in ASIDE if name in frame and len(set(frame[name])) == 1]
     told = [_provenance(record, hashes) for record in frame.to_dict("records")]
     measured = {name for name in frame if name in MEASURED or ("machine" in frame and frame[name].dtype == float)}
-    shown = _said(frame.drop(columns=[name for name in {*same, *dropped} if name in frame]))
+    shown = _said(frame.drop(columns=[name for name in {"made_by", *same, *dropped} if name in frame]))
     rows = [
         [_cell(value, title if name in measured else "") for name, value in record.items()]
         for record, title in zip(shown.to_dict("records"), told, strict=True)
