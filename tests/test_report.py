@@ -13,7 +13,7 @@ from tiny import ROOT
 from colorexp import absent, config, paths, report
 from colorexp.report import pages, tables
 from colorexp.report.tables import Cell
-from colorexp.viz import lines, pictures
+from colorexp.viz import curves, lines, pictures
 
 PICTURES = [f"test-{i:05d}" for i in range(30)]
 
@@ -146,7 +146,8 @@ def test_of_nothing_there_are_tables_and_figures_that_say_so() -> None:
     empty = tables.comparison([])
     assert tables.wide(empty, rows=["model"], column="quantity").empty
     figure = lines.panels(pd.DataFrame(columns=["panel", "x", "y", "line"]), panel="panel", x="x", y="y", line="line")
-    for shown in (figure, pictures.grid([], columns=["a"]), pictures.grid([[], []], columns=[])):
+    history = curves.per_epoch(pd.DataFrame(columns=["epoch"]), quantities=["loss"])
+    for shown in (figure, history, pictures.grid([], columns=["a"]), pictures.grid([[], []], columns=[])):
         assert [text.get_text() for text in shown.texts] == ["not run: there is nothing to show"]
 
 
@@ -227,8 +228,6 @@ def test_every_exhibit_has_a_caption() -> None:
 
 
 def test_figures_have_stable_bytes(project: Path) -> None:
-    from colorexp.viz import curves
-
     history = pd.DataFrame({"epoch": [0, 1], "train/loss": [2.0, 1.0], "val/loss": [2.0, 1.5]})
     for name in ("one.png", "two.png"):
         report.save(curves.side_by_side({"A": history}, quantities=["loss"]), name)

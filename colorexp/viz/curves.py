@@ -7,20 +7,23 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from colorexp import viz  # noqa: F401  the style
+from colorexp import viz
 
 PANELS = 4
 """Side by side, before the next row."""
 
 
 def per_epoch(history: pd.DataFrame, *, quantities: Sequence[str] = ("accuracy", "loss"), title: str = "") -> Figure:
-    """Training and validation means per epoch, one panel per quantity.
+    """Training and validation means per epoch, one panel per quantity that there is.
 
     Args:
         history: With columns `epoch`, `train/<quantity>`, `val/<quantity>`.
         quantities: Which to draw.
         title: Over the figure.
     """
+    quantities = [name for name in quantities if f"train/{name}" in history or f"val/{name}" in history]
+    if not quantities:
+        return viz.nothing()
     across = min(PANELS, len(quantities))
     down = -(-len(quantities) // across)
     figure, axes = plt.subplots(down, across, figsize=(min(4 * across, 12), 2.8 * down), squeeze=False)
@@ -47,6 +50,8 @@ def side_by_side(histories: Mapping[str, pd.DataFrame], *, quantities: Sequence[
         histories: By label, as for `per_epoch`.
         quantities: Which to draw, a row each.
     """
+    if not histories:
+        return viz.nothing()
     stages = {"train": "training", "val": "validation"}
     figure, axes = plt.subplots(len(quantities), 2, figsize=(8, 2.6 * len(quantities)), squeeze=False, sharex=True, sharey="row")
     for quantity, line in zip(quantities, axes, strict=True):

@@ -73,6 +73,25 @@ def test_a_run_outside_the_profile_says_so_everywhere(smoke: Project) -> None:
     assert absent["note"].str.startswith("not run in this profile").all()
 
 
+def test_runs_whose_artifacts_are_deleted_show_as_not_run(changed: Project) -> None:
+    """Those on which most rests: figures ask their networks, and whole tables stand beside them."""
+    gone = ("user_guided/res_unet", "adacolvit/icolorit_t", "adacolvit/adacolvit_t", "disco/disco", "exemplar/exemplar")
+    for run in gone:
+        changed.run(f"rm -r artifacts/runs/{run} artifacts/results/{run}.*")
+    for paper in dict.fromkeys(run.split("/")[0] for run in gone):
+        changed.run(f"python -m colorexp.nb notebooks/{paper}.ipynb reports/notebooks/{paper}.ipynb out=reports")
+    changed.run("colorexp report")
+    tables = changed.root / "reports/tables"
+    for name, row, run in (("exemplar_table1", ("method", "Ours"), gone[4]), ("disco_table4", ("variant", "Dual branch"), gone[3])):
+        notes = pd.read_csv(tables / f"{name}.csv").query("pictures == 'scenes'").set_index(row[0]).loc[row[1], "note"]
+        assert set(notes) == {f"not run: {run} has no results; dvc repro makes them"}
+    card = pd.read_csv(changed.root / "reports/scorecard.csv")
+    of_them = card["note"].str.contains("|".join(f"not run: {run} has no results" for run in gone))
+    assert of_them.sum() > 20
+    assert set(card.loc[of_them, "verdict"]) <= {"not testable here", "the paper contradicts itself"}
+    assert "not run: disco/disco has no results" in (changed.root / "reports/site/disco.html").read_text()
+
+
 def test_changing_one_run_touches_that_run_and_what_reads_it(changed: Project) -> None:
     changed.edit("params.yaml", "power: 2.0", "power: 3.0")
     readers = {"user_guided", "efficiency", "adacolvit", "disco", "report"}  # adacolvit and disco show latencies
