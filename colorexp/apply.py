@@ -17,6 +17,9 @@ from colorexp.data.images import MAX_PIXELS, BadImage, open_image
 from colorexp.tasks.base import Colorizer
 from colorexp.types import Batch
 
+LONGEST = 4
+"""Times the working size of a picture's shorter side that its longer side may have."""
+
 
 def colorize_file(
     picture: Path, target: Path, *, run: str, hints_file: Path | None = None, reference: str | None = None
@@ -49,18 +52,14 @@ def colorize_file(
     if target.suffix.lower() != ".png" or target.is_dir():
         raise ValueError(f"{paths.shown(target)} must be the name of a PNG file")
     cfg, task = runs.load(paths.run(run))
-    try:
-        opened = open_image(picture, max_pixels=MAX_PIXELS)
-    except BadImage as reason:
-        raise BadImage(f"{paths.shown(picture)}: {reason}") from None
-    rgb = torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1)
+    rgb, _ = _opened(picture)
     if hints_file and not task.takes_hints:
         raise ValueError(f"{run} takes no hints: leave {paths.shown(hints_file)} out or choose another run")
     if reference and not task.takes_reference:
         raise ValueError(f"{run} takes no reference: leave {paths.shown(reference)} out or choose another run")
     if task.takes_reference and not reference:
         raise ValueError(f"{run} colours after a reference: give it a picture or palettes/<rrggbb>-<rrggbb>-... (--reference)")
-    wanted = _open_reference(reference, cfg.referencing.reference_size) if reference else None
+    wanted, warnings = _open_reference(reference, cfg.referencing.reference_size) if reference else (None, [])
     given = hints.read(hints_file, size=(rgb.shape[1], rgb.shape[2])) if hints_file else None
     try:
         coloured = colorize(rgb, task, cfg, given=given, reference=wanted)
@@ -69,18 +68,29 @@ def colorize_file(
     encoded = BytesIO()
     Image.fromarray(coloured.permute(1, 2, 0).numpy()).save(encoded, "PNG")
     paths.write_atomically(target, encoded.getvalue())
-    if reference and wanted is not None and bool(color.is_gray(wanted[:, 1:])):
-        return [f"{paths.shown(reference)} is gray: the colours are the network's own, or none where it knows references alone"]
-    return []
+    return warnings
 
 
-def _open_reference(reference: str, side: int) -> Tensor:
-    """Lab of a picture's file or of a palette, squashed to a square. Shape (1, 3, side, side)."""
-    if reference.startswith(palettes.PREFIX):
-        rgb = palettes.picture(palettes.parse(reference), references.STRIPES)
-    else:
-        rgb = references.read(Path(reference))
-    return color.rgb_to_lab(color.from_8bit(resize(rgb, (side, side))[None]))
+def _opened(file: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """A picture, uint8 (3, H, W), and what `open_image` notes of its file."""
+    try:
+        opened = open_image(file, max_pixels=MAX_PIXELS)
+    except BadImage as reason:
+        raise BadImage(f"{paths.shown(file)}: {reason}") from None
+    return torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1), opened.notes
+
+
+def _open_reference(reference: str, side: int) -> tuple[Tensor, list[str]]:
+    """Lab of a picture's file or of a palette, squashed to a square, (1, 3, side, side); and what to warn of."""
+    drawn = reference.startswith(palettes.PREFIX)
+    rgb, notes = (palettes.picture(palettes.parse(reference), references.STRIPES), ()) if drawn else _opened(Path(reference))
+    lab = color.rgb_to_lab(color.from_8bit(resize(rgb, (side, side))[None]))
+    warnings = []
+    if "alpha on white" in notes:
+        warnings.append(f"{paths.shown(reference)} has transparent pixels, which count as white")
+    if bool(color.is_gray(lab[:, 1:])):
+        warnings.append(f"{paths.shown(reference)} is gray and gives no colour: what there is, is the network's own")
+    return lab, warnings
 
 
 @torch.no_grad()
@@ -88,6 +98,8 @@ def colorize(
     rgb: Tensor, task: Colorizer, cfg: Run, *, given: hints.Hints | None = None, reference: Tensor | None = None
 ) -> Tensor:
     """Colour one picture at its full size: chroma is predicted at the run's working size, lightness is the picture's own.
+
+    The working size is that of the shorter side, or, of a picture more than `LONGEST` times as long, a part of it.
 
     Args:
         rgb: uint8 (3, H, W); only its lightness is used.
@@ -103,7 +115,7 @@ def colorize(
         ValueError: If a hint has no colour, lies outside, or its colour cannot be shown.
     """
     height, width = rgb.shape[-2:]
-    scale = cfg.data.size / min(height, width)
+    scale = min(cfg.data.size / min(height, width), LONGEST * cfg.data.size / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     L = color.rgb_to_lab(color.from_8bit(rgb)[None])[:, :1]
     small = F.interpolate(L, size, mode="bicubic", antialias=True).clamp(0, color.L_MAX)

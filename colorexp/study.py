@@ -264,11 +264,11 @@ def _answer(file: Path, keys: Mapping[str, Any]) -> tuple[str, tuple[dict[str, A
     """Participant, then the study's questions and what was answered, both by question."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{file.name}: no JSON in UTF-8") from None
     if not isinstance(found, dict) or found.keys() != {"study", "participant", "answers"}:
         raise ValueError(f"{file.name}: an answer has the keys study, participant and answers and no others")
-    if found["study"] not in keys:
+    if not isinstance(found["study"], str) or found["study"] not in keys:
         raise ValueError(f"{file.name}: no key of the study {found['study']!r} here; there are: {', '.join(keys) or 'none'}")
     participant, answers = found["participant"], found["answers"]
     if not (isinstance(participant, str) and participant.strip()):

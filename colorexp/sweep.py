@@ -41,10 +41,10 @@ def selection() -> pd.DataFrame:
     """What is selected, what it costs and what it gives at 10 hints, on the first test set.
 
     Returns:
-        selection, setting, as_trained, pictures, gflops (mean of the pictures' own multiply-adds), psnr, n; for what is learned
-        its paired difference to random selection of the same cost, with its 95% interval; and for patches or layers alone that of
-        selecting both, minus it. A curve's PSNR at a cost lies, picture by picture, on the line between the neighbouring points;
-        beyond the curve's ends it is that of the nearest point, whose cost stands beside (`random_gflops`, `both_gflops`).
+        selection, setting, as_trained, pictures, gflops (mean of the pictures' own multiply-adds), psnr, n and made_by; for what is
+        learned its paired difference to random selection of the same cost, with its 95% interval; and for patches or layers alone
+        that of selecting both, minus it. A curve's PSNR at a cost lies, picture by picture, on the line between the neighbouring
+        points; beyond the curve's ends it is that of the nearest point, whose cost stands beside (`random_gflops`, `both_gflops`).
 
     Raises:
         FileNotFoundError: If a run of the profile has not been trained.
@@ -57,7 +57,7 @@ def selection() -> pd.DataFrame:
     dataset = adacolvit.test_sets()[0]
     present = {name: run for name, run in adacolvit.SELECTIONS.items() if not tables.absence(f"{adacolvit.PAPER}/{run}")}
     points = [point for name, run in present.items() for point in _points(name, f"{adacolvit.PAPER}/{run}", dataset)]
-    columns = [*Point._fields, "pictures", "n", *WITH_RANDOM, *WITH_BOTH]
+    columns = [*Point._fields, "pictures", "n", *WITH_RANDOM, *WITH_BOTH, "made_by"]
     return pd.DataFrame([_row(point, points, dataset) for point in points], columns=columns)
 
 
@@ -97,6 +97,7 @@ def _point(name: str, setting: str, as_trained: bool, rows: pd.DataFrame) -> Poi
 
 def _row(point: Point, points: list[Point], dataset: str) -> dict[str, object]:
     row: dict[str, object] = point._asdict() | {"pictures": dataset, "psnr": point.psnr.mean(), "n": len(point.psnr)}
+    row |= {"made_by": tables.made_by(f"{adacolvit.PAPER}/{adacolvit.SELECTIONS[point.selection]}")}
     row |= dict.fromkeys((*WITH_RANDOM, *WITH_BOTH))
     if point.selection in (adacolvit.RANDOM, adacolvit.DENSE):
         return row

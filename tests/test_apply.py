@@ -15,7 +15,7 @@ from tiny import change, make_batch, make_project, quick
 from torch import Tensor
 
 from colorexp import color, hints, paths, runs
-from colorexp.apply import colorize, colorize_file
+from colorexp.apply import LONGEST, colorize, colorize_file
 from colorexp.data.images import BadImage
 
 MAIN = "user_guided/res_unet"
@@ -68,6 +68,15 @@ def test_a_picture_keeps_its_size(network: SimpleNamespace, size: tuple[int, int
     coloured = colorize(picture(*size), network.task, network.cfg)
     assert coloured.shape == (3, *size)
     assert coloured.dtype == torch.uint8
+
+
+def test_a_very_long_picture_is_coloured_within_bounds(network: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the working size of a line of pixels would be that of a square times its length."""
+    seen: list[tuple[int, ...]] = []
+    predict = network.task.predict
+    monkeypatch.setattr(network.task, "predict", lambda batch: seen.append(tuple(batch["L"].shape[2:])) or predict(batch))
+    assert colorize(picture(1, 2000), network.task, network.cfg).shape == (3, 1, 2000)
+    assert seen == [(1, LONGEST * network.cfg.data.size)]
 
 
 def test_lightness_is_the_pictures_own(spread: SimpleNamespace) -> None:
@@ -164,7 +173,8 @@ def test_a_reference_may_have_any_size_and_transparency_or_be_a_palette(transfer
     source = save(picture(50, 70), tmp_path / "in.png")
     for size in ((3, 200), (401, 7)):
         Image.new("RGBA", size, (200, 30, 30, 120)).save(tmp_path / "odd.png")
-        assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "odd.png")) == []
+        (warning,) = colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=str(tmp_path / "odd.png"))
+        assert warning.endswith("odd.png has transparent pixels, which count as white")
     assert colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference="palettes/ff0000-880000") == []
     a = lab_of(torch.from_numpy(np.array(Image.open(tmp_path / "out.png"))).permute(2, 0, 1))[1]
     assert a.min() > 10
@@ -186,7 +196,7 @@ def test_a_gray_reference_is_warned_of(transfer: None, tmp_path: Path) -> None:
     Image.new("L", (40, 40), 90).save(tmp_path / "gray.jpg")
     for reference in (str(tmp_path / "gray.jpg"), "palettes/202020-a0a0a0"):
         (warning,) = colorize_file(source, tmp_path / "out.png", run=TRANSFER, reference=reference)
-        assert warning.endswith(f"{reference} is gray: the colours are the network's own, or none where it knows references alone")
+        assert warning.endswith(f"{reference} is gray and gives no colour: what there is, is the network's own")
     assert np.ptp(np.array(Image.open(tmp_path / "out.png")).astype(int), axis=2).max() <= 1
 
 

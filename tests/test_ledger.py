@@ -15,7 +15,7 @@ MEASURES = {
     "adacolvit": "psnr lpips multiply_adds_m patch_ratio true_cf_signed objects kept_objects kept_background ab_error_objects "
     "ab_error_background",
     "disco": "psnr lpips cf_signed true_cf_signed spread objects",
-    "exemplar": "his aesthetics gate_entropy mixed_share spread",
+    "exemplar": "his aesthetics gate_entropy mixed_share spread cf_signed",
     "user_guided": "accuracy cross_entropy loss chroma true_chroma accuracy_balanced accuracy_hinted accuracy_small accuracy_large",
 }
 """What results of a paper's runs hold, or its claims take from another's."""

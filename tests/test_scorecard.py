@@ -31,7 +31,8 @@ def write(
         for protocol in protocols:
             values = {name: mean + shared + own if np.ndim(mean) == 0 else mean for name, mean in means.items()}
             frame = pd.DataFrame({"image": PICTURES, **values})
-            frames.append(frame.assign(dataset="scenes", protocol=protocol, way=way, seed=0, repeat=0, near_gray=False))
+            about = {"seed": 0, "repeat": 0, "near_gray": False, "reference_kind": "palette"}
+            frames.append(frame.assign(dataset="scenes", protocol=protocol, way=way, **about))
     paths.results(run).parent.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_parquet(paths.results(run))
 

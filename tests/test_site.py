@@ -14,7 +14,7 @@ from PIL import Image
 from tiny import ROOT
 
 from colorexp import config, paths, report
-from colorexp.report import pages, tables
+from colorexp.report import pages, scorecard, tables
 from colorexp.report.site import narrative
 
 HOSTILE = """<style scoped>td {color: red}</style><script>window.hacked = 1</script>
@@ -69,7 +69,8 @@ def make_site(project: Path) -> Path:
         "claim": "more & better",
     }
     verdicts = ["reproduced", "not reproduced", "reproduced"]
-    pd.DataFrame(claims).assign(verdict=verdicts).to_csv(paths.resolve("reports/scorecard.csv"), index=False)
+    card = pd.DataFrame(claims).assign(verdict=verdicts, relation="gt", margin=0.0).reindex(columns=scorecard.COLUMNS)
+    card.to_csv(paths.resolve("reports/scorecard.csv"), index=False)
     pages.build("reports")
     return project
 

@@ -111,7 +111,14 @@ class TestLoss:
         assert ("heads.0.weight" in moved) == (name in ("l1", "perceptual", "histogram"))
         assert all(p.grad is None for p in (task.critic.parameters() if task.critic else ()))
 
-    @pytest.mark.parametrize("name", TERMS)
+    def test_the_entropy_is_followed_where_it_costs_nothing(self) -> None:
+        task, batch = task_of(sparse_weight=0.0), exemplar_batch()
+        output = task(batch)
+        terms, costly = task.loss(batch, output), task_of(sparse_weight=1.0).loss(batch, output)
+        assert terms["sparse"] == costly["sparse"] > 0
+        assert not terms["sparse"].requires_grad
+
+    @pytest.mark.parametrize("name", [name for name in TERMS if name != "sparse"])
     def test_a_weight_of_zero_computes_nothing(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         def forbidden(*_: Any, **__: Any) -> Any:
             raise AssertionError(name)
@@ -311,7 +318,7 @@ class TestColouring:
     def test_a_source_alone_is_a_way_where_there_are_two(self) -> None:
         task, batch = task_of(), exemplar_batch()
         ways = task.ways()
-        assert set(ways) == {"", "samples", "reference", "histogram"}
+        assert set(ways) == {"", "reference", "histogram"}
         found = {name: way(batch) for name, way in ways.items()}
         assert len({tuple(found[name].ab.flatten().tolist()) for name in ("", "reference", "histogram")}) == 3
         assert (found["reference"].extras["shown_gate"] == 255).all()

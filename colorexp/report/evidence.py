@@ -55,7 +55,8 @@ class Reader:
                 raise Missing(why)
             found = tables.results(run, every_draw=True, way=way)
             gray = found["near_gray"].astype(bool)
-            self._rows[run, way] = found if gray.all() else found[~gray]
+            nothing_else = gray.groupby(found["dataset"]).transform("all")  # a data set that holds gray pictures alone
+            self._rows[run, way] = found[~gray | nothing_else]
         return self._rows[run, way]
 
     def repetitions(self, run: str) -> list[str]:
@@ -154,6 +155,7 @@ class Evidence:
         for name in self._reader.repetitions(run):
             rows = self._reader.rows(name, asked.get("way", ""))
             rows = rows[(rows["dataset"] == dataset) & (rows["protocol"] == at)]
+            rows = rows[rows["reference_kind"] == asked["kind"]] if "kind" in asked else rows
             column = next((c for c in map(str, rows) if c == metric or (metric == "lpips" and c.startswith("lpips_"))), None)
             if column is None or rows[column].isna().all():
                 raise Missing(f"not measured: {metric} of {name} on {dataset}, {at}")
@@ -222,6 +224,9 @@ class Evidence:
         row = {str(name): value for name, value in found.iloc[0].dropna().items()}
         if column not in row:
             raise Missing(str(row.get("note", f"not measured: {column} of {', '.join(wanted.values())}")))
+        made_by = str(row.get("made_by", "")).partition(":")[0]
+        if made_by and (why := tables.absence(made_by)):
+            raise Missing(why)
         self._about(row)
         return _spread(float(row[column]), column, row, spread, ast.unparse(node))
 

@@ -109,16 +109,26 @@ def test_sets() -> list[str]:
 
 
 def cell(
-    row: Row | None, quantity: str, dataset: str, references: str, *, labels: Mapping[str, str], published: float | None = None
+    row: Row | None,
+    quantity: str,
+    dataset: str,
+    references: str,
+    *,
+    labels: Mapping[str, str],
+    published: float | None = None,
+    kind: str = "",
 ) -> Cell:
-    """One number of a row on a data set under one of `REFERENCES`' pair lists; None is a method that is not rebuilt."""
+    """One number of a row on a data set under one of `REFERENCES`' pair lists; None is a method that is not rebuilt.
+
+    With `kind`, of `KINDS`, only pictures count whose reference is of that kind.
+    """
     if row is None:
         return Cell(dict(labels), MEASURES[quantity], published, dataset=dataset, note=NOT_RUN)
     run = run_of(row, references)
     if tables.is_external(run) and run.rpartition("/")[2] not in tables.from_elsewhere(PAPER):
         note = f"{tables.NOT_MEASURED}: no pictures after references of the list {references}"
         return Cell(dict(labels), MEASURES[quantity], published, dataset=dataset, note=note)
-    measure = {"dataset": dataset, "protocol": references, "labels": labels, "published": published, "way": row.way}
+    measure = {"dataset": dataset, "protocol": references, "labels": labels, "published": published, "way": row.way, "kind": kind}
     found = tables.tested(run, MEASURES[quantity], **measure)  # type: ignore[arg-type]  # of several types
     if quantity == "as" and found.values is None and found.note.startswith(tables.NOT_MEASURED):
         return found._replace(note=f"{tables.NOT_MEASURED}: no weights of an aesthetic model")
@@ -154,20 +164,11 @@ def by_kind(rows: Mapping[str, Row], quantities: Sequence[str]) -> pd.DataFrame:
     """The same numbers on scenes, or else the first test set, by kind of reference."""
     dataset, cells = SCENES if SCENES in test_sets() else test_sets()[0], []
     for kind, references in KINDS.items():
-        images = _shown(dataset, kind)
         for name, row in rows.items():
             for quantity in quantities:
-                found = cell(row, quantity, dataset, references, labels={"reference": kind, "method": name, "quantity": quantity})
-                if isinstance(found.values, pd.Series):
-                    found = found._replace(values=found.values[found.values.index.isin(images)])
-                cells.append(found)
+                labels = {"reference": kind, "method": name, "quantity": quantity}
+                cells.append(cell(row, quantity, dataset, references, labels=labels, kind=kind))
     return tables.comparison(cells)
-
-
-def _shown(dataset: str, kind: str) -> list[str]:
-    """The test pictures of a data set that are coloured after a reference of a kind."""
-    rows = tables.results(main())
-    return sorted(rows[(rows["dataset"] == dataset) & (rows["reference_kind"] == kind)]["image"])
 
 
 # Pictures that evaluations kept
@@ -190,9 +191,9 @@ class Example(NamedTuple):
 
 def examples(kind: str, *, count: int | None = None) -> list[Example]:
     """Sample pictures whose reference is of a kind, the first of every data set in turn; scenes come after photographs."""
-    named = []
+    named, rows = [], tables.results(main())
     for dataset in sorted(test_sets(), key=lambda name: name == SCENES):
-        shown = set(_shown(dataset, kind))
+        shown = set(rows[(rows["dataset"] == dataset) & (rows["reference_kind"] == kind)]["image"])
         named.append([name for name in kept(dataset) if name.partition("/")[2] in shown])
     found = [name for turn in zip_longest(*named) for name in turn if name]
     return [Example(name, kind) for name in found[:count]]
@@ -201,8 +202,8 @@ def examples(kind: str, *, count: int | None = None) -> list[Example]:
 def over_transferred(count: int) -> dict[Example, str]:
     """Sample pictures of related pairs in which histogram matching gains most HIS over ours, and both values as labels."""
     his = {}
-    for title, run in {"matched": "histogram_matching", "ours": "exemplar"}.items():
-        rows = tables.results(run_of(Row(run)))
+    for title, run in {"matched": run_of(Row("histogram_matching")), "ours": main()}.items():
+        rows = tables.results(run)
         rows = rows[rows["protocol"] == KINDS["nearest"]] if "his" in rows else rows.assign(his=None)  # of a run that is left out
         his[title] = pd.Series(rows["his"].to_numpy("float64"), rows["dataset"] + "/" + rows["image"], dtype="float64")
     names = his["ours"].index

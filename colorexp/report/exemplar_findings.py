@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+import pandas as pd
+
 from colorexp.report import exemplar, tables
 from colorexp.report.exemplar import Row
 from colorexp.report.phrases import interval, listed
@@ -48,6 +50,16 @@ def _gaps(one: Row | None, other: Row | None, references: str) -> str:
                     f"{quantity} {found.mean:+.{decimals}f} {interval(found.low, found.high, decimals=decimals)} on {dataset}"
                 )
     return ", ".join(told)
+
+
+def by_kind(table: pd.DataFrame) -> str:
+    """HIS and the share of the reference by kind of reference, all rows; from `exemplar.by_kind`."""
+    lines = []
+    for quantity, name in {"his": "HIS", "from the reference": "Share of pixels that are mostly the reference's"}.items():
+        for kind, part in table[table["quantity"] == quantity].dropna(subset=["measured"]).groupby("reference", sort=False):
+            told = ", ".join(f"{row['method']} {row['measured']:.3f}" for row in part.to_dict("records"))
+            lines.append(f"{name}, {kind}: {told}.")
+    return listed(lines)
 
 
 def gate(rows: Mapping[str, Row]) -> str:

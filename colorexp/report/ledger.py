@@ -3,7 +3,8 @@
 An expression is arithmetic (+ - * /) over numbers and
 
 - `psnr(adacolvit_t, at=5, way=samples, on=scenes)`: a measure of a run on test pictures, by its name in the results (`lpips` is
-  whichever LPIPS the profile measures). Without `at` it is the run's first hint protocol, without `on` the claim's data. Another
+  whichever LPIPS the profile measures). Without `at` it is the run's first hint protocol, without `on` the claim's data; with
+  `kind=palette` only pictures count whose reference is of that kind. Another
   paper's run is `superpixels.spixnet`; of `adacolvit_t_d24 | adacolvit_t` it is the first that the profile includes.
 - `most(x, by)`, `least(x, by)`: x over the tenth of pictures with the most or least of another measure; `where(x, by, above=8)` and
   `where(x, by, upto=8)`: over pictures on one side of a number.
@@ -32,7 +33,7 @@ GROUPS = ("most", "least", "where")
 FUNCTIONS = (*GROUPS, "cell", "exact", "option")
 """All other calls are measures of runs."""
 KEYWORDS = {"where": {"above", "upto"}}
-ON_MEASURES = {"at", "way", "on"}
+ON_MEASURES = {"at", "way", "on", "kind"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ def _claim(values: Mapping[str, Any]) -> Claim:
     for name in ("a", "b"):
         typed[name] = str(values.get(name, ""))
     typed["printed"] = tuple(values.get("printed", (None, None)))
-    if isinstance(values["margin"], bool) or not isinstance(values["margin"], int | float) or values["margin"] < 0:
+    if isinstance(values["margin"], bool) or not isinstance(values["margin"], int | float) or not values["margin"] >= 0:
         raise ValueError(f"{where}: margin must be a number from 0 up, got {values['margin']!r}")
     return Claim(**typed)
 

@@ -171,8 +171,8 @@ _HEAD = """# Scorecard
 
 Every claim of the papers that can be put as a relation between two measured quantities. The effect is a - b, or a / b where the
 claim is about a ratio; its interval is a 95% bootstrap over the same test pictures, and over training seeds where a run has
-several. A claim is reproduced, or not, only if the whole interval says so. Other data than the paper's and smaller networks tell an
-ordering.
+several; of a run that was trained once it holds nothing of how trainings differ. A claim is reproduced, or not, only if the whole
+interval says so, by the margin under "asked". Other data than the paper's and smaller networks tell an ordering.
 """
 
 

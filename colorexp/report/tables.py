@@ -174,17 +174,26 @@ class Cell(NamedTuple):
 
 
 def tested(
-    run: str, metric: str, *, dataset: str, protocol: str, labels: Mapping[str, str], published: float | None = None, way: str = ""
+    run: str,
+    metric: str,
+    *,
+    dataset: str,
+    protocol: str,
+    labels: Mapping[str, str],
+    published: float | None = None,
+    way: str = "",
+    kind: str = "",
 ) -> Cell:
     """A test result: one value per picture that is not near gray, averaged over the run's repetitions; `way` as in `results`.
 
-    Of a measure whose network had no weights it is what its stand-in says, under that one's name and with a note. `run` may be a
-    method from elsewhere, `external/<paper>/<method>`.
+    With `kind` only pictures count whose reference is of that kind. Of a measure whose network had no weights it is what its
+    stand-in says, under that one's name and with a note. `run` may be a method from elsewhere, `external/<paper>/<method>`.
     """
     if why := absence(run):
         return Cell(dict(labels), metric, published, dataset=dataset, note=why)
     cfg = None if is_external(run) else config.load(run)
     chosen = _counted(run, dataset, protocol, way=way)
+    chosen = chosen[chosen["reference_kind"] == kind] if kind else chosen
     notes = [reduced(run)]
     if metric not in chosen and f"{metric}{STAND_IN}" in chosen:
         metric += STAND_IN
@@ -321,8 +330,8 @@ def difference(one: Cell, other: Cell) -> Difference | None:
     return Difference(float(paired.mean()), *bootstrap(paired, *key), len(paired))
 
 
-Side = tuple[str, str] | tuple[str, str, str]
-"""A run, a hint protocol and, where it is not the usual one, the way of colouring."""
+Side = tuple[str, str] | tuple[str, str, str] | tuple[str, str, str, str]
+"""A run, a hint protocol and, where they are meant, a way of colouring and a kind of reference."""
 
 
 def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, dataset: str) -> pd.DataFrame:
@@ -340,10 +349,7 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
     rows = []
     for claim, metric, *sides in asked:
         names = metric if isinstance(metric, tuple) else (metric, metric)
-        one, other = (
-            tested(run, name, dataset=dataset, protocol=protocol, labels=_side(run, protocol, *way), way="".join(way))
-            for name, (run, protocol, *way) in zip(names, sides, strict=True)
-        )
+        one, other = (_tested(name, side, dataset) for name, side in zip(names, sides, strict=True))
         found = difference(one, other)
         low, high, n = None, None, None
         if found:
@@ -359,8 +365,10 @@ def claims(asked: Iterable[tuple[str, str | tuple[str, str], Side, Side]], *, da
     return pd.DataFrame(rows).astype({**dict.fromkeys(("difference", "low", "high"), "float64"), "n": "Int64"})
 
 
-def _side(run: str, protocol: str, way: str = "") -> dict[str, str]:
-    return {"run": run, "hints": f"{protocol}, {way}" if way else protocol}
+def _tested(metric: str, side: Side, dataset: str) -> Cell:
+    run, protocol, way, kind = (*side, "", "")[:4]
+    labels = {"run": run, "hints": ", ".join(filter(None, (protocol, kind, way)))}
+    return tested(run, metric, dataset=dataset, protocol=protocol, labels=labels, way=way, kind=kind)
 
 
 def verdict(low: float | None, high: float | None) -> str:

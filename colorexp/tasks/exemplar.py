@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from colorexp import backbones, color, losses
 from colorexp.models.discriminator import PatchGAN
 from colorexp.tasks.automatic import Automatic, chroma, lightness
-from colorexp.tasks.base import Setting
+from colorexp.tasks.base import Colorizer, Setting
 from colorexp.types import Batch, Prediction
 
 MIXED = 0.9
@@ -29,7 +29,7 @@ Layer = Literal["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
 
 
 class ExemplarColorizer(Automatic):
-    """L1, perceptual, adversarial, sparse and histogram loss, each with a weight; one of weight 0 is not computed.
+    """L1, perceptual, adversarial, sparse and histogram loss, each with a weight; of weight 0 only the gate's entropy is computed.
 
     The network and its critic take turns: in every step the critic learns to tell the pictures just made from true ones, then the
     network is judged by the better critic. Both turns share one forward pass of the network.
@@ -166,7 +166,8 @@ class ExemplarColorizer(Automatic):
     def loss(self, batch: Batch, output: Any) -> dict[str, Tensor]:  # noqa: ANN401  Exemplar's Colored
         """Eq. 12, its terms without their weights, and the critic's own loss, eq. 10.
 
-        A term is 0 if its weight is, if no picture has what it compares with, or if the network has no gate to be sparse.
+        A term is 0 if its weight is, if no picture has what it compares with, or if the network has no gate to be sparse. The
+        sparse term is followed at weight 0 too: what becomes of the entropy then is the paper's ablation.
         """
         critic = self._critic_loss(batch, output) if self.critic is not None else output.ab_n[-1].new_zeros(())
         return self._terms(batch, output) | {"critic": critic}
@@ -182,7 +183,8 @@ class ExemplarColorizer(Automatic):
         }
         nothing = output.ab_n[-1].new_zeros(())
         terms = {name: make(batch, output) if self.weights[name] else nothing for name, make in makers.items()}
-        return {"loss": sum((self.weights[name] * term for name, term in terms.items()), nothing), **terms}
+        loss = sum((self.weights[name] * term for name, term in terms.items()), nothing)
+        return {"loss": loss, **terms, "sparse": self._sparse(batch, output).detach()}
 
     def _supervised(self, output: Any) -> tuple[Tensor, ...]:  # noqa: ANN401  Exemplar's Colored
         return output.ab_n[-self.scales :]
@@ -259,7 +261,7 @@ class ExemplarColorizer(Automatic):
 
     def ways(self) -> dict[str, Callable[[Batch], Prediction]]:
         """`reference` and `histogram`: all colour is one source's, the reference's or the database's under its histogram."""
-        found = super().ways()
+        found = Colorizer.ways(self)  # a reference asks for one colouring: there are no samples
         if self.model.sources == "both":
             found |= {"reference": partial(self._from, only="reference"), "histogram": partial(self._from, only="database")}
         return found

@@ -10,7 +10,7 @@ import pandas as pd
 
 from colorexp import config, paths
 from colorexp.absent import NOT_RUN
-from colorexp.report.scorecard import VERDICTS
+from colorexp.report.scorecard import TEXTS, VERDICTS, shown
 from colorexp.report.site.exhibits import Block, Cell, Figure, Table, long
 
 
@@ -42,8 +42,6 @@ def runs(paper: str) -> list[list[Cell]]:
     return [_line(name) for name in config.runs(paper)] if paper in config.papers() else []
 
 
-FIRST = ("where", "claim", "verdict", "effect", "low", "high", "a", "b", "published_a", "published_b")
-"""Columns of the scorecard that are read first."""
 RUN_COLUMNS = ("run", "status", "profile", "seed", "config", "code", "data", "parameters", "training (s)")
 
 
@@ -128,7 +126,6 @@ def files(reports: Path) -> list[str]:
 
 
 def claims(scores: pd.DataFrame, paper: str) -> tuple[list[str], list[list[Cell]]]:
-    """Columns and lines of a paper's part of the scorecard."""
-    first = [name for name in FIRST if name in scores]
-    own = scores.loc[scores["paper"] == paper, [*first, *(name for name in scores if name not in (*first, "paper"))]]
+    """Columns and lines of a paper's part of the scorecard, as people read it."""
+    own = shown(scores.fillna(dict.fromkeys(TEXTS, "")), paper) if len(scores) else scores
     return long(own, {}) if len(own) else ([], [])

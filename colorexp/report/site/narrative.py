@@ -134,7 +134,7 @@ def _written(source: str) -> _Written:
         for call in ast.walk(statement):
             if isinstance(call, ast.Call) and ast.unparse(call.func) == "tables.write":
                 file = next(iter(EXHIBIT.findall(ast.unparse(call))), "")
-                holders = [*(statement.targets if isinstance(statement, ast.Assign) else []), call.args[0]]
+                holders = [*(statement.targets if isinstance(statement, ast.Assign) else []), *call.args[:1]]
                 names |= {holder.id: file for holder in holders if isinstance(holder, ast.Name) and file}
     last = body[-1] if body else None
     shown = [node.id for node in ast.walk(last) if isinstance(node, ast.Name)] if isinstance(last, ast.Expr) else []
@@ -142,15 +142,21 @@ def _written(source: str) -> _Written:
 
 
 def _view(last: ast.stmt | None) -> View | None:
-    """Of `tables.wide(table, rows=..., column=...)` or `table.drop(columns=...)`."""
+    """Of `tables.wide(table, rows=..., column=...)` or `table.drop(columns=...)`; None where those are no literals."""
     if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Call)):
         return None
     called = ast.unparse(last.value.func)
     asked = last.value.keywords if called == "tables.wide" or called.endswith(".drop") else []
-    given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in asked}
-    if called.endswith(".drop"):
-        return View(dropped=given["columns"])
-    return View(given["rows"], given["column"]) if given else None
+    try:
+        given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in asked}
+    except ValueError:
+        return None
+    match given:
+        case {"columns": list(columns)}:
+            return View(dropped=columns)
+        case {"rows": list(rows), "column": str(column)}:
+            return View(rows, column)
+    return None
 
 
 def _outputs(cell: Mapping[str, Any], written: _Written, names: Mapping[str, str], shelf: Shelf) -> list[Block]:
