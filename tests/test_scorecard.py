@@ -226,6 +226,26 @@ def test_cells_of_tables_bring_their_spread(evaluated: Path) -> None:
         judged(**lone | {"a": "cell(times, count, repeats=5)"})
 
 
+def test_cells_that_a_lost_run_made_are_no_evidence(evaluated: Path) -> None:
+    row = {"variant": "x", "measured": 3.0, "low": 2.0, "high": 4.0, "n": 40, "dataset": "scenes (test)"}
+    table = pd.DataFrame([row | {"made_by": "disco/disco: config 1, code 2"}, row | {"variant": "y", "made_by": ""}])
+    paths.write_atomically(paths.resolve("reports/tables/mine.csv"), table.to_csv(index=False).encode())
+    asked = {"a": "cell(mine, measured, variant=x)", "b": "cell(mine, measured, variant=y)", "relation": "within", "margin": 9}
+    assert judged(**asked)["verdict"] == REPRODUCED
+    paths.results("disco/disco").unlink()
+    found = judged(**asked)
+    assert (found["verdict"], found["note"]) == (UNTESTABLE, "not run: disco/disco has no results; dvc repro makes them")
+
+
+def test_a_kind_of_reference_picks_pictures(evaluated: Path) -> None:
+    write("exemplar/exemplar", protocols=("independent",), his=np.r_[np.ones(20), np.zeros(20)])
+    rows = pd.read_parquet(paths.results("exemplar/exemplar"))
+    rows["reference_kind"] = ["palette"] * 20 + ["farthest"] * 20
+    rows.to_parquet(paths.results("exemplar/exemplar"))
+    asked = {"paper": "exemplar", "a": "his(exemplar, at=independent, kind=palette)", "b": "0.5", "relation": "gt"}
+    assert (judged(**asked)["a"], judged(**asked)["n"]) == (1.0, 20)
+
+
 # The whole ledger
 
 

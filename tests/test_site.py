@@ -160,6 +160,25 @@ def test_other_notebooks_of_a_paper_are_parts_of_its_page(project: Path) -> None
     assert page.index("Ablation: bins</h2>") < page.index('id="further"')
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tables.wide(t, rows=names, column='quantity')",
+        "tables.wide(t, rows=['a'])",
+        "t.drop(columns=extra)",
+        "t.drop('x', axis=1)",
+        "t.drop(columns='x')",
+        "tables.write(table=t, out='x.csv')",
+    ],
+)
+def test_a_cell_that_cannot_be_read_literally_breaks_no_page(project: Path, source: str) -> None:
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": "# Ablation: bins"}, code(source)]
+    cells.append(code('tables.write(x, f"{out}/tables/user_guided_bins.csv")'))
+    paths.write_atomically(paths.resolve("reports/notebooks/ablation_bins.ipynb"), json.dumps({"cells": cells}).encode())
+    make_site(project)
+    assert "Ablation: bins</h2>" in (project / "reports/site/user_guided.html").read_text()
+
+
 def test_pages_have_stable_bytes(site: Path) -> None:
     before = {path: path.read_bytes() for path in site.rglob("*.html")}
     pages.build("reports")

@@ -182,6 +182,7 @@ def test_without_answers_the_table_says_so_and_holds_no_number(sampled: Path) ->
     ("changes", "message"),
     [
         ({"study": "other"}, "no key of the study 'other' here"),
+        ({"study": ["other"]}, "no key of the study"),
         ({"participant": " "}, "participant must be a name, got ' '"),
         ({"answers": {}}, "unanswered or unknown questions: q01, q02, q03, q04, q05"),
         ({"answers": [1]}, "unanswered or unknown questions"),

@@ -19,6 +19,8 @@ from colorexp import backbones, color, runs, weights
 from colorexp.config import Run
 from colorexp.data.datamodule import ColorizationData
 from colorexp.models.discriminator import PatchGAN
+from colorexp.models.exemplar import Exemplar
+from colorexp.models.exemplar.network import VariantName
 from colorexp.tasks.base import Setting
 from colorexp.tasks.callbacks import Resume
 from colorexp.tasks.exemplar import ExemplarColorizer
@@ -100,6 +102,20 @@ class TestLoss:
         assert terms.keys() == set(task.logged)
         assert all(terms[name] > 0 for name in TERMS)
         assert terms["loss"].item() == pytest.approx(sum(weight * terms[name].item() for name, weight in chosen.items()), rel=1e-5)
+
+    @pytest.mark.parametrize("variant", ["released", "paper"])
+    @pytest.mark.parametrize("name", TERMS)
+    def test_every_term_reaches_the_real_networks_extractor_and_gate(self, name: str, variant: VariantName) -> None:
+        setting = Setting(fitting=None, seed=0, steps_per_epoch=1, statistics=None)  # type: ignore[arg-type]
+        network = seeded(Exemplar, width=2, variant=variant, reference_side=32)
+        weights = {f"{other}_weight": float(other == name) for other in TERMS}
+        task, batch = ExemplarColorizer(network, setting, critic_width=4, **weights), exemplar_batch()  # type: ignore[arg-type]
+        task.loss(batch, task(batch))["loss"].backward()
+        moved = {key.partition(".")[0] for key, p in network.named_parameters() if p.grad is not None and p.grad.any()}
+        assert {"extractor", "correspondence"} <= moved
+        assert ("decoder" in moved) == (name != "sparse")
+        assert ("database_confidence" in moved) == (variant == "paper")
+        assert ("reference_encoder" in moved) == (name != "sparse")
 
     @pytest.mark.parametrize("name", TERMS)
     def test_every_term_alone_moves_the_network_and_not_the_critic(self, name: str) -> None:
