@@ -343,11 +343,11 @@ def adaptive(measured: pd.DataFrame) -> pd.DataFrame:
         measured: From `networks("adacolvit")`.
     """
     times = measured.set_index("run")["latency_ms"].to_dict()
-    rows = []
+    rows, told = [], "one thread, 224x224, same rounds; decisions are given, not asked for"
     for one, other, promise in RATIOS:
         if f"adacolvit/{one}" in times:
             value = times[f"adacolvit/{one}"] / times[f"adacolvit/{other}"]
-            rows.append((f"latency of {one} over {other}", round(value, 2), "ratio", promise, "one thread, 224x224, same rounds"))
+            rows.append((f"latency of {one} over {other}", round(value, 2), "ratio", promise, told))
     rows += [_asking(), *([_masked_step()] if config.efficiency().everything else []), _bfloat16()]
     return promises(rows)
 

@@ -20,7 +20,7 @@ class Claim(NamedTuple):
 
 
 OURS = Row("disco")
-FEW = "Refinement that was trained for few steps can pale what anchors say: compare `No refinement` in Table 4."
+FEW = "Either its anchors are paler, or refinement pales what they say: Table 4 without refinement tells which."
 ONE_EACH = "There is one training each, and two trainings of one network may differ by as much."
 STARTED = "A variant that starts from the trained network, as `init` above tells, has had more epochs than that."
 CLAIMS = (

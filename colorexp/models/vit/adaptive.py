@@ -42,7 +42,8 @@ class AdaColViT(PrunedTransformer):
     multiplied by 0 or never made; the light part is the same in both.
 
     After `start_from`, light and heavy part are slices of the dense network's own linear layers, so that with everything kept each
-    feed-forward is the dense one, and attention differs only in that a head's channels attend in two parts.
+    feed-forward is the dense one. Attention then differs in that a head's channels attend in two parts, that the policy token is
+    attended to, and that there are no position biases.
 
     Args:
         size: Side of the pictures it is made for, pixels; a multiple of `patch`. Others are coloured too.
