@@ -80,13 +80,20 @@ def _opened(file: Path) -> tuple[Tensor, tuple[str, ...]]:
     return torch.from_numpy(np.array(opened.rgb)).permute(2, 0, 1), opened.notes
 
 
+def _shows_through(file: Path) -> bool:
+    """Whether a picture with an alpha channel is opaque not everywhere."""
+    with Image.open(file) as picture:
+        least, _ = picture.convert("RGBA").getchannel("A").getextrema()
+    return bool(least < 255)  # type: ignore[operator]  # a band of bytes
+
+
 def _open_reference(reference: str, side: int) -> tuple[Tensor, list[str]]:
     """Lab of a picture's file or of a palette, squashed to a square, (1, 3, side, side); and what to warn of."""
     drawn = reference.startswith(palettes.PREFIX)
     rgb, notes = (palettes.picture(palettes.parse(reference), references.STRIPES), ()) if drawn else _opened(Path(reference))
     lab = color.rgb_to_lab(color.from_8bit(resize(rgb, (side, side))[None]))
     warnings = []
-    if "alpha on white" in notes:
+    if "alpha on white" in notes and _shows_through(Path(reference)):
         warnings.append(f"{paths.shown(reference)} has transparent pixels, which count as white")
     if bool(color.is_gray(lab[:, 1:])):
         warnings.append(f"{paths.shown(reference)} is gray and gives no colour: what there is, is the network's own")

@@ -6,6 +6,7 @@ They lie in `<external>/<method>/<dataset>/<image>.png`; external/README.md says
 
 import re
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -269,7 +270,7 @@ def evaluate_all(*, out: str | Path = RESULTS) -> pd.DataFrame:
 
 
 def measure(method: str, *, out: str | Path = RESULTS) -> list[dict[str, object]]:
-    """Check and measure one method and write its results; returns its lines of the summary.
+    """Check and measure one method and write its results; returns its lines of the summary, and warns where there are none.
 
     Raises:
         ValueError: As `check`.
@@ -284,4 +285,6 @@ def measure(method: str, *, out: str | Path = RESULTS) -> list[dict[str, object]
         for (dataset, protocol), rows in results.rows.groupby(["dataset", "protocol"]):
             about = {"protocol": protocol, "pictures": len(rows), "flagged": int(rows["luminance_flagged"].sum())}
             lines.append({"method": method, "paper": paper, "dataset": dataset, **about})
+    if delivered and not lines:
+        warnings.warn(f"{method}: measured for no paper, since no run is measured under {protocol_of(method)!r}", stacklevel=2)
     return lines

@@ -116,16 +116,13 @@ def _ask(batch: Batch) -> _Asked:
     L_n, reference_L_n, reference_ab_n = task.inputs(batch)
     assert reference_L_n is not None
     assert reference_ab_n is not None
-    padded = pad_to_multiple(L_n, MULTIPLE)
-    maps, reference = network.extractor(padded), network.describe(reference_L_n, reference_ab_n)
-    prior = reference.histogram
+    deepest = network.extractor(pad_to_multiple(L_n, MULTIPLE)).conv6
+    prior = network.describe(reference_L_n, reference_ab_n).histogram
     assert prior is not None
     height, width = (-(-side // CELL) for side in L_n.shape[-2:])
     found = []
     for histogram in (torch.full_like(prior, 1 / prior.shape[1]), prior):
-        after = network.transfer(maps, padded, reference._replace(histogram=histogram)).posterior
-        assert after is not None
-        found.append(after[0, :, :height, :width])
+        found.append(network.database(deepest, histogram).posterior[0, :, :height, :width])
     centres = color.denormalise(torch.zeros(()), network.database.centres_n, SCALE)[1]
     return _Asked(prior[0], found[0], found[1], centres)
 

@@ -234,6 +234,12 @@ def test_it_is_a_row_of_the_papers_tables(here: Path) -> None:
     assert table.loc[("ChromaGAN", "ctest10k", "psnr"), "note"] == disco.NOT_REBUILT
 
 
+def test_a_method_that_no_paper_asks_for_is_told(here: Path) -> None:
+    external.write_inputs("scenes", here / "external/copy@7")
+    with pytest.warns(UserWarning, match="copy@7: measured for no paper, since no run is measured under '7'"):
+        assert external.measure("copy@7") == []
+
+
 # The command line
 
 
