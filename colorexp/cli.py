@@ -224,13 +224,14 @@ def study_build(
 @study_app.command("score")
 def study_score(
     folder: Annotated[Path, typer.Argument(help="keys and answers, for example answers/disco")],
-    paper: Paper = "disco",
+    paper: Annotated[str | None, typer.Option(help="disco or exemplar; default: as the folder is called, else disco")] = None,
     out: Annotated[Path | None, typer.Option(help="also write the table, as CSV")] = None,
 ) -> None:
     """Show the paper's table of a user study, published beside what participants answered."""
     from colorexp.report import study, tables
+    from colorexp.study import STUDIES
 
-    table = study.table2(paper, folder.absolute())
+    table = study.table2(paper or (folder.name if folder.name in STUDIES else "disco"), folder.absolute())
     if out:
         tables.write(table, out.absolute())
     typer.echo(tables.markdown(table))

@@ -127,13 +127,14 @@ def build(paper: str, out: str | Path, *, seed: int | None = None, also: Sequenc
     """
     study = study_of(paper)
     runs = {name: _main(paper, run) for name, run in study.methods.items()} | {run.rpartition("/")[2]: run for run in also}
-    present = {name: run for name, run in runs.items() if tables.samples(run)}
+    present = {name: run for name, run in runs.items() if any(_results(run, protocol) for protocol in study.subsets.values())}
     if unknown := [run for run in also if run not in present.values()]:
         raise ValueError(f"no sample pictures of {', '.join(unknown)}; run `dvc repro` or name another run")
     questions = _questions(paper, study, present, config.read()["seed"] if seed is None else seed)
     if not questions:
         raise ValueError(
-            f"no pictures of {paper} to compare: of {', '.join(runs)} only {', '.join(present) or 'none'} kept samples"
+            f"no pictures of {paper} to compare: of {', '.join(runs)} only {', '.join(present) or 'none'} kept samples; "
+            f"put pictures under external/, or add runs (--also {paper}/<run>)"
         )
     key = {"paper": paper, "questions": {f"q{i:02d}": q._asdict() for i, q in enumerate(questions, start=1)}}
     text = json.dumps(key, indent=1, sort_keys=True) + "\n"
@@ -171,14 +172,21 @@ def _questions(paper: str, study: Study, runs: Mapping[str, str], seed: int) -> 
 
 def _results(run: str, protocol: str) -> set[str]:
     """Sample pictures `<dataset>/<image>` that a run coloured in its usual way under a protocol."""
-    return {label.removesuffix(f".{protocol}") for label in tables.samples(run) if label.endswith(f".{protocol}")}
+    kept = tables.samples(_under(run, protocol))
+    return {label.removesuffix(f".{protocol}") for label in kept if label.endswith(f".{protocol}")}
+
+
+def _under(run: str, protocol: str) -> str:
+    """The run, or what a method from elsewhere sent for this protocol alone."""
+    alone = f"{run}@{protocol}"
+    return alone if tables.is_external(run) and tables.samples(alone) else run
 
 
 def _shown(name: str, question: Question, study: Study, runs: Mapping[str, str]) -> dict[str, Any]:
     first, protocol = next(iter(runs.values())), study.subsets[question.subset]
     labels = [(runs.get(method, first), "truth" if method == TRUTH else protocol) for method in question.methods]
-    pictures = [tables.sample(run, f"{question.picture}.{label}") for run, label in labels]
-    reference = tables.sample(first, f"{question.picture}.{protocol}.reference")
+    pictures = [tables.sample(_under(run, protocol), f"{question.picture}.{label}") for run, label in labels]
+    reference = tables.sample(_under(first, protocol), f"{question.picture}.{protocol}.reference")
     assert all(picture is not None for picture in pictures)
     return {
         "name": name,

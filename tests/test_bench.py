@@ -62,12 +62,11 @@ def test_networks_that_look_at_references_are_counted_and_some_timed(monkeypatch
 @pytest.mark.parametrize(
     ("name", "gmac"), [("icolorit_t", 1.43), ("swinir_s", 1.953), ("adacolvit_t", 0.78), ("dynamicvit", 1.24), ("uformer_t", 0.762)]
 )
-def test_multiply_adds_are_those_of_the_form_that_is_timed(name: str, gmac: float) -> None:
+def test_multiply_adds_are_the_printed_ones(name: str, gmac: float) -> None:
     found = subjects(name)
     assert f"adacolvit/{name}" in found
     for subject in found.values():
         assert subject.multiply_adds / 1e9 == pytest.approx(gmac, rel=0.02)
-        assert subject.job() is not None
 
 
 @pytest.mark.parametrize("name", ["dynamicvit", "adavit", "avit"])

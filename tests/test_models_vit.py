@@ -237,6 +237,11 @@ def varied(network: AdaColViT, size: tuple[int, int] = (32, 32)) -> Decisions:
 
 
 class TestAdaColViT:
+    def test_the_temperature_divides_noisy_logits(self) -> None:
+        decisions = AdaColViT(size=32, patch=8, width=24, depth=1, heads=1, groups=1, temperature=4.0).decisions
+        logits, even = torch.tensor([2.0]), torch.tensor([0.5])  # half is no noise
+        assert decisions.soft(logits, even).item() == pytest.approx(torch.tensor(0.5).sigmoid().item())
+
     @pytest.mark.parametrize("groups", [1, 2, 4, 8])
     @pytest.mark.parametrize("size", [(32, 32), (19, 45)])
     def test_what_is_not_computed_does_not_matter(self, groups: int, size: tuple[int, int]) -> None:

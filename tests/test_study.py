@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,6 +270,25 @@ def test_scores_are_means_over_each_subset_and_over_all_pictures(exemplar: Path)
     assert table.loc[("He", "all"), "note"] == "not among the pictures shown"
 
 
+def test_a_method_that_sent_pictures_for_each_list_takes_part(exemplar: Path) -> None:
+    own = paths.samples("external/exemplar/larsson")
+    for image in IMAGES:
+        protocol = "related" if image < IMAGES[3] else "independent"
+        keep(f"external/exemplar/larsson@{protocol}", f"{image}.{protocol}", (7, 7, 7))
+    shutil.rmtree(own)
+    shown = page_of(study.build("exemplar", "scratch/study"))
+    assert len(shown["questions"]) == 5
+    assert all((7, 7, 7) in {colour_of(picture) for picture in question["pictures"]} for question in shown["questions"])
+
+
+def test_too_few_methods_are_told_with_what_helps(exemplar: Path) -> None:
+    shutil.rmtree(paths.samples("external/exemplar/larsson"))
+    with pytest.raises(
+        ValueError, match=r"only Ours kept samples; put pictures under external/, or add runs \(--also exemplar/<run>\)"
+    ):
+        study.build("exemplar", "scratch/study")
+
+
 @pytest.mark.parametrize("wrong", [6, 0, "5", 4.5, True])
 def test_a_score_off_the_scale_is_refused(exemplar: Path, wrong: object) -> None:
     file = scored(study.build("exemplar", "scratch/study"), exemplar / "answers/exemplar", 5, 3)
@@ -294,6 +314,11 @@ def test_build_and_score_from_the_command_line(sampled: Path) -> None:
     assert (
         pd.read_csv(sampled / "scratch/table.csv").set_index(["method", "quantity"]).loc[("DISCO", "best_rated"), "measured"] == 5
     )
+
+
+def test_the_folders_name_says_whose_study_it_is(exemplar: Path) -> None:
+    scored(study.build("exemplar", "scratch/study"), exemplar / "answers/exemplar", 5, 3)
+    assert "| Ours | all | user_score | 4.02 | 4.2 |" in CliRunner().invoke(app, ["study", "score", "answers/exemplar"]).stdout
 
 
 # In a browser

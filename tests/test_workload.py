@@ -56,11 +56,8 @@ def test_memory_grows_linearly_where_every_further_pixel_takes_the_same() -> Non
 
 def test_peaks_are_those_of_this_process() -> None:
     before = workload.peak()
-    held = torch.ones(2**27)  # half a GiB
-    assert workload.peak() >= before
-    assert workload.peak() > held.nbytes / 2**30
-    assert workload.squares((16, 32)) == sorted(workload.squares((16, 32)))
-    assert workload.photograph((40, 50)) > held.nbytes / 2**30
+    held = torch.ones(int((before + 0.25) * 2**28))  # a quarter of a GiB above whatever was the most so far
+    assert workload.peak() > held.nbytes / 2**30 > before
 
 
 def test_a_step_without_the_three_still_trains_everything() -> None:
