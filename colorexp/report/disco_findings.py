@@ -7,7 +7,7 @@ import pandas as pd
 from colorexp.report import disco, tables
 from colorexp.report.disco import Row
 from colorexp.report.disco_claims import CLAIMS
-from colorexp.report.phrases import interval, listed
+from colorexp.report.phrases import counted, interval, listed
 
 UNITS = {"psnr": " dB", "chroma error": " ab units", "spread": " ab units"}
 DECIMALS = {"ssim": 3, "lpips": 3}
@@ -131,18 +131,4 @@ def refinement(table: pd.DataFrame) -> str:
 
 def verdicts(table: pd.DataFrame) -> str:
     """How many claims hold, and of those that do not, what may be the cause; from `disco_claims.claims`."""
-    causes = {claim.text: claim.otherwise for claim in CLAIMS}
-    lines = []
-    for verdict, name in (
-        ("holds", "Held"),
-        ("does not hold", "Did not hold"),
-        ("undecided", "Undecided"),
-        ("", "Not measured here"),
-    ):
-        part = table[table["verdict"] == verdict]
-        if len(part):
-            lines.append(f"{name}: {len(part)} of {len(table)}.")
-        for row in part.to_dict("records") if verdict not in ("holds", "") else ():
-            found = f"{row['difference']:+.2f} {interval(row['low'], row['high'])}"
-            lines.append(f"{row['claim']}: {found}. {causes[row['claim']]}")
-    return listed(lines)
+    return counted(table, {claim.text: claim.otherwise for claim in CLAIMS}, decimals=2)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from colorexp.report import exemplar, tables
 from colorexp.report.exemplar import Row
-from colorexp.report.phrases import listed
+from colorexp.report.phrases import counted
 
 RELATED, INDEPENDENT = exemplar.REFERENCES.values()
 
@@ -150,18 +150,4 @@ def _side(under: Under) -> tables.Side:
 
 def verdicts(table: pd.DataFrame) -> str:
     """How many claims hold, and of those that do not, what may be the cause; from `claims`."""
-    causes = {claim.text: claim.otherwise for claim in asked()}
-    lines = []
-    for verdict, name in (
-        ("holds", "Held"),
-        ("does not hold", "Did not hold"),
-        ("undecided", "Undecided"),
-        ("", "Not measured here"),
-    ):
-        part = table[table["verdict"] == verdict]
-        if len(part):
-            lines.append(f"{name}: {len(part)} of {len(table)}.")
-        for row in part.to_dict("records") if verdict not in ("holds", "") else ():
-            found = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-            lines.append(f"{row['claim']}: {found}. {causes[row['claim']]}")
-    return listed(lines)
+    return counted(table, {claim.text: claim.otherwise for claim in asked()}, decimals=3)
