@@ -4,10 +4,32 @@ import shutil
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from colorexp import boot  # noqa: F401  before anything heavy
 
 import tiny  # isort: skip  # the tests' own module, which imports torch
+
+
+PIPELINE = "tests/pipeline/"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The pipeline first: it takes longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(PIPELINE))
+
+
+class ByModule(LoadScopeScheduling):
+    """Among several processes the pipeline's tests go to one, and a module's tests stay together, for what they share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return PIPELINE if nodeid.startswith(PIPELINE) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
+    """How `make test` shares tests out."""
+    return ByModule(config, log)
 
 
 @pytest.fixture

@@ -542,17 +542,17 @@ class TestStart:
     @pytest.mark.parametrize(
         ("parent", "child", "left"),
         [
-            ({}, {}, set()),
-            ({}, {"locate": "random"}, set()),
-            ({}, {"refine": "none"}, set()),
-            ({}, {"anchors": 0}, set()),
-            ({}, {"primitives": "patches"}, set()),
-            ({"refine": "none"}, {"refine": "post"}, {"refiner"}),
-            ({"anchors": 0}, {}, {"modeler", "embed"}),
+            ({}, {}, []),
+            ({}, {"locate": "random"}, []),
+            ({}, {"refine": "none"}, []),
+            ({}, {"anchors": 0}, []),
+            ({}, {"primitives": "patches"}, []),
+            ({"refine": "none"}, {"refine": "post"}, ["refiner"]),
+            ({"anchors": 0}, {}, ["embed", "modeler"]),
         ],
         ids=str,
     )
-    def test_from_a_variant(self, parent: dict[str, Any], child: dict[str, Any], left: set[str]) -> None:
+    def test_from_a_variant(self, parent: dict[str, Any], child: dict[str, Any], left: list[str]) -> None:
         given, network = tiny(**parent).state_dict(), Disco(**{**TINY, **child})
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         network.start_from(given)
