@@ -8,7 +8,7 @@ paper changes the runs that have that option.
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,7 @@ def load(name: str, *, profile: str | None = None) -> Run:
     built = {group: _validate(kind, groups[group], where) for group, kind in GROUPS.items()}
     run: Run = _validate(Run, {"name": name, "profile": profile, "options": options, **top, **built}, where)
     _check_datasets(run, params, where)
+    run = _found(run, where)
     _check_start(run, params, where)
     _check_sizes(run, where)
     if run.present:
@@ -383,6 +384,20 @@ def _check_datasets(run: Run, params: Mapping[str, Any], where: str) -> None:
                 f"{where}.{key} names the dataset {name!r}, which the profile {run.profile} does not hold; "
                 f"it holds: {', '.join(held) or 'none'}"
             )
+
+
+def _found(run: Run, where: str) -> Run:
+    """A run that is measured on those of its datasets that are there."""
+    if not run.present:
+        return run
+    absent = {name: dataset(name, profile=run.profile).absence_in(run.profile) for name in run.evaluation.evaluate_on}
+    for key, name in [*(("train_on", name) for name in run.data.train_on), ("validate_on", run.data.validate_on)]:
+        if why := dataset(name, profile=run.profile).absence_in(run.profile):
+            raise ValueError(f"{where}.{key} names the dataset {name!r}: {why}")
+    there = [name for name, why in absent.items() if not why]
+    if not there:
+        raise ValueError(f"{where}.evaluate_on names no dataset that is there: {'; '.join(str(why) for why in absent.values())}")
+    return replace(run, evaluation=replace(run.evaluation, evaluate_on=there))
 
 
 def _check_start(run: Run, params: Mapping[str, Any], where: str) -> None:

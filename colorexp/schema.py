@@ -8,6 +8,9 @@ from pydantic.dataclasses import dataclass
 
 from colorexp.amount import Amount
 
+BUNDLED = "data/bundled"
+"""Where the photographs of the package lie, relative to the project."""
+
 PROFILES = ("smoke", "cpu", "gpu", "paper")
 
 Profile = Literal["smoke", "cpu", "gpu", "paper"]
@@ -77,13 +80,16 @@ class Dataset:
     without `val`, its share is taken from training by hash. Replaces the split of everything by hash."""
     expect: dict[Literal["train", "val", "test"], int] = field(default_factory=dict)
     """Numbers of pictures that must come out, for data sets whose size is known."""
+    optional: bool = False
+    """Left out, and said so, as long as `root` names the bundled photographs, which stand there until a folder is given."""
     shard: Positive = 256
     workers: Positive = 2
 
     def absence_in(self, profile: str) -> str | None:
         """Why a profile leaves this dataset out, or None."""
         if profile in self.profiles:
-            return None
+            unset = self.optional and self.source == "folder" and self.root == BUNDLED
+            return f"not run in this profile: datasets.{self.name}.root names no folder of these pictures yet" if unset else None
         return f"not run in this profile: dataset {self.name} belongs to {', '.join(self.profiles)}, the profile is {profile}"
 
 
@@ -224,6 +230,8 @@ class Efficiency:
     everything: bool = True
     """Whether what takes long is measured too: networks of runs that the profile leaves out, training steps, start-up."""
     threads: Positive = 2
+    pictures: Positive = 100
+    """That DISCO's Table 5 and Figure 13 take means over."""
 
 
 @dataclass(frozen=True, config=_strict, kw_only=True)

@@ -379,6 +379,39 @@ def test_a_dataset_that_the_profile_lacks_is_refused_only_where_the_run_belongs(
         assert config.load("paper/first", profile=profile).present == (profile == "cpu")
 
 
+def test_an_optional_dataset_is_left_out_until_its_folder_is_named(write: Write) -> None:
+    own = "  own: {source: folder, root: data/bundled, in: [cpu], optional: true}\n  scenes: {source"
+    both = ("evaluate_on: [scenes]", "evaluate_on: [own, scenes]")
+    write(("  scenes: {source", own), both)
+    why = "not run in this profile: datasets.own.root names no folder of these pictures yet"
+    assert config.dataset("own").absence_in("cpu") == why
+    assert config.load("paper/first").evaluation.evaluate_on == ["scenes"]
+    assert "not run in this profile: dataset own belongs to cpu" in str(config.dataset("own").absence_in("smoke"))
+    write(("  scenes: {source", own.replace("data/bundled", "data/mine")), both)
+    assert config.dataset("own").absence_in("cpu") is None
+    assert config.load("paper/first").evaluation.evaluate_on == ["own", "scenes"]
+    write(("  scenes: {source", own.replace("optional: true", "optional: false")), both)
+    assert config.load("paper/first").evaluation.evaluate_on == ["own", "scenes"], "one that is wanted fails when it is prepared"
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new"),
+    [
+        ("train_on", "{scenes: 1}", "{own: 1}"),
+        ("validate_on", "validate_on: scenes", "validate_on: own"),
+        ("evaluate_on", "[scenes]", "[own]"),
+    ],
+)
+def test_nothing_trains_on_an_optional_dataset_that_is_not_there(write: Write, key: str, old: str, new: str) -> None:
+    write(
+        ("  scenes: {source", "  own: {source: folder, root: data/bundled, in: [cpu, gpu], optional: true}\n  scenes: {source"),
+        (old, new),
+    )
+    with pytest.raises(ValueError, match=rf"runs\.paper\.first\.{key} names .*datasets\.own\.root names no folder"):
+        config.load("paper/first")
+    assert not config.load("paper/first", profile="paper").present
+
+
 def test_a_file_saved_on_windows_is_read(write: Write, tmp_path: Path) -> None:
     write()
     file = tmp_path / "params.yaml"
@@ -527,7 +560,9 @@ def test_the_published_test_sets_are_those_of_the_tables(project: Path) -> None:
         assert config.load(name, profile="paper").evaluation.evaluate_on == list(expected)
     for name, count in expected.items():
         held = config.dataset(name, profile="paper")
-        assert (held.source, held.profiles, held.expect) == ("folder", ["paper"], {"test": count})
+        assert (held.source, held.profiles, held.expect) == ("folder", ["gpu", "paper"], {"test": count})
+        assert not held.optional
+        assert config.dataset(name, profile="gpu").optional
 
 
 def test_the_released_runs_have_the_released_codes_values(project: Path) -> None:

@@ -66,7 +66,7 @@ def test_what_the_profile_leaves_out_reads_nothing_but_the_reason() -> None:
     found = stages.reads()
     for stage in ("train/adacolvit/icolorit_b", "evaluate/adacolvit/icolorit_b", "prepare/cub", "pairs/cub"):
         assert set(found[stage]) == {"absence", "profile"}
-    assert "belongs to paper, the profile is" in found["prepare/cub"]["absence"]
+    assert "belongs to gpu, paper, the profile is" in found["prepare/cub"]["absence"]
 
 
 def test_a_notebook_counts_in_its_own_stages(monkeypatch: pytest.MonkeyPatch) -> None:
