@@ -37,6 +37,7 @@ from colorexp.reference import ReferenceIColoriT
 from colorexp.tasks import point
 from colorexp.tasks.automatic import Automatic, AutoregressiveColorizer
 from colorexp.tasks.base import Colorizer
+from colorexp.tasks.exemplar import ExemplarColorizer
 from colorexp.types import Batch
 
 
@@ -163,7 +164,7 @@ def _timed(name: str) -> bool:
 
 def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]:
     """A run's network as it would be used: in its form for inference where it has one."""
-    if isinstance(task, Automatic):
+    if isinstance(task, Automatic | ExemplarColorizer):
         return {name: _automatic(cfg, task)}
     batch, parameters = picture(cfg), sum(p.numel() for p in task.model.parameters())
     model: Any = task.model
@@ -196,18 +197,19 @@ def _subjects(name: str, cfg: config.Run, task: Colorizer) -> dict[str, Subject]
     return found
 
 
-def _automatic(cfg: config.Run, task: Automatic) -> Subject:
+def _automatic(cfg: config.Run, task: Automatic | ExemplarColorizer) -> Subject:
     """A picture from lightness to ab, without hints."""
     parameters = sum(p.numel() for p in task.model.parameters())
     if hasattr(task.model, "folded"):
         task.model = task.model.folded()
-    batch = _unhinted(cfg)
+    batch = unhinted(cfg)
     if isinstance(task, AutoregressiveColorizer):
         return Subject(cfg.data.size, parameters, _sequential(cfg, task), lambda: task.predict(batch), "drawn symbol by symbol")
     return Subject(cfg.data.size, parameters, counted(lambda: task.predict(batch)), lambda: task.predict(batch))
 
 
-def _unhinted(cfg: config.Run) -> Batch:
+def unhinted(cfg: config.Run) -> Batch:
+    """`picture` without its hints."""
     batch = picture(cfg)
     return {**batch, "hint_mask": torch.zeros_like(batch["hint_mask"]), "hint_ab": torch.zeros_like(batch["hint_ab"])}
 
@@ -219,7 +221,7 @@ def _sequential(cfg: config.Run, task: AutoregressiveColorizer) -> float:
     """
     cell = task.model.cell
     small = [replace(cfg, data=replace(cfg.data, size=cells * cell)) for cells in (2, 4)]
-    four, sixteen = (counted(partial(task.predict, _unhinted(one))) for one in small)
+    four, sixteen = (counted(partial(task.predict, unhinted(one))) for one in small)
     square = (sixteen / 16 - four / 4) / 12
     symbols = (cfg.data.size // cell) ** 2
     return symbols * (four / 4 - 4 * square + symbols * square)
@@ -562,9 +564,10 @@ def main() -> None:
     from colorexp import workload, workload_exemplar  # which import this module
 
     measured = {paper: networks(paper) for paper in config.papers()}
-    shares, blocks = by_share(), workload.blocks()
+    shares, seconds = by_share(), workload.one_after_another()
+    blocks = workload.blocks(seconds)
     kept = (adaptive(measured["adacolvit"]), workload.promises(blocks), workload_exemplar.promises(measured["exemplar"]))
-    for table in (foundation(), *measured.values(), shares, blocks, *kept, trainings(), pipeline()):
+    for table in (foundation(), *measured.values(), shares, workload.rivals(seconds), blocks, *kept, trainings(), pipeline()):
         print(table.to_string(index=False), end="\n\n")
 
 

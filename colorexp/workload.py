@@ -1,15 +1,17 @@
-"""What DISCO costs: its three blocks (Figure 13), and what is promised of its speed and memory.
+"""What DISCO costs: beside its rivals (Table 5), in its three blocks (Figure 13), and what is promised of its speed and memory.
 
-The network has the paper's size and seeded weights. Of the rounds that jobs are timed in the quickest counts: whatever else runs on
-a machine only adds to it.
+Networks have the paper's size and seeded weights. The paper's exhibits are means over pictures, one after another. Promises take
+the quickest of the rounds that jobs are timed in: whatever else runs on a machine only adds to it.
 """
 
 import copy
 import json
 import resource
+import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,13 +22,16 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 from torch.nn.utils import parametrize
 
-from colorexp import apply, bench, config, evaluation, paths, runs
+from colorexp import apply, bench, color, config, evaluation, paths, runs
 from colorexp.config import Evaluation
+from colorexp.data import scenes
 from colorexp.nn import superpixels
 from colorexp.report import tables
 from colorexp.tasks.automatic import lightness
+from colorexp.types import Batch
 
 RUN = "disco/disco"
+RIVALS = ("disco/cicolor", "disco/ugcolor", "disco/coltran")
 BLOCKS = ("feature extraction", "anchor construction", "color generation")
 SHAPES = {256: 64, 128: 128, 64: 256, 32: 512}
 """Channels of the 3x3 convolutions that most multiply-adds fall to, by the side of their maps; all four cost the same."""
@@ -53,15 +58,16 @@ def _forward() -> Forward:
     model: Any = runs.build_task(cfg).eval().model
     model, L_n = model.folded(), lightness(bench.picture(cfg))
     seen = model.look(L_n)
-
-    def construct() -> tuple[Any, Any, Tensor]:
-        modelled = model.model(seen)
-        features, logits = (x.transpose(1, 2).unflatten(2, seen.tokens.shape[2:]) for x in modelled)
-        return modelled, model._located(seen, features, model.anchors, _draws()), logits.argmax(1)
-
-    found = construct()
-    jobs = (lambda: model.look(L_n), construct, lambda: model.generate(seen, *found))
+    found = _construct(model, seen)
+    jobs = (lambda: model.look(L_n), lambda: _construct(model, seen), lambda: model.generate(seen, *found))
     return Forward(model, L_n, lambda: model.colorize(L_n, _draws()), dict(zip(BLOCKS, jobs, strict=True)))
+
+
+def _construct(model: Any, seen: Any) -> tuple[Any, Any, Tensor]:  # noqa: ANN401  a Disco, and what its `look` gives
+    """Anchors and their colours."""
+    modelled = model.model(seen)
+    features, logits = (x.transpose(1, 2).unflatten(2, seen.tokens.shape[2:]) for x in modelled)
+    return modelled, model._located(seen, features, model.anchors, _draws()), logits.argmax(1)
 
 
 def _draws() -> list[Generator]:
@@ -81,23 +87,95 @@ def quickest(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
 
 
 @torch.no_grad()
-def blocks() -> pd.DataFrame:
-    """Parameters, multiply-adds and time of the three blocks of a picture's way through the network.
+def one_after_another() -> dict[str, list[float]]:
+    """Seconds of every picture in DISCO, in each of its blocks and in its rivals.
+
+    Pictures are scenes of the paper's size, as many as `efficiency.pictures` says. Every picture goes through one network after the
+    other; one before them is not counted.
 
     Returns:
-        block, parameters and multiply-adds beside the printed ones, ms (of the quickest round), share (of the three blocks' time)
-        beside the printed, machine, repeats, note.
+        A list per run and per name of `BLOCKS`.
+
+    Source: section 5.5, Table 5 and Figure 13.
+
+    Deviation: the paper's pictures are photographs of COCO-Stuff. Times differ with a picture's content in clustering alone.
+    """
+    chosen = config.efficiency()
+    torch.set_num_threads(chosen.threads)
+    cfg = config.load(RUN, profile="paper")
+    model, rivals = _forward().model, {name: _whole(name) for name in RIVALS}
+    seconds: dict[str, list[float]] = {name: [] for name in (RUN, *BLOCKS, *RIVALS)}
+    for index in range(chosen.pictures + 1):
+        rgb = torch.from_numpy(scenes.draw(0, index, split="test", size=cfg.data.size).rgb).movedim(2, 0)[None]
+        batch: Batch = {**bench.unhinted(cfg), "L": color.rgb_to_lab(rgb / 255)[:, :1]}
+        parts = _in_blocks(model, lightness(batch))
+        parts[RUN] = sum(parts.values())
+        for name, rival in rivals.items():
+            start = time.perf_counter()
+            rival(batch)
+            parts[name] = time.perf_counter() - start
+        for name, value in parts.items() if index else ():
+            seconds[name].append(value)
+    return seconds
+
+
+def _whole(name: str) -> Callable[[Batch], object]:
+    """A rival at the paper's size, from lightness to colours."""
+    return runs.build_task(config.load(name, profile="paper")).eval().predict
+
+
+def _in_blocks(model: Any, L_n: Tensor) -> dict[str, float]:  # noqa: ANN401  a Disco for inference
+    marks = [time.perf_counter()]
+    seen = model.look(L_n)
+    marks.append(time.perf_counter())
+    found = _construct(model, seen)
+    marks.append(time.perf_counter())
+    model.generate(seen, *found)
+    marks.append(time.perf_counter())
+    return {name: end - start for name, start, end in zip(BLOCKS, marks, marks[1:], strict=False)}
+
+
+def _mean(seconds: Sequence[float]) -> dict[str, Any]:
+    """Mean and deviation of pictures, as a table holds them."""
+    return {
+        "latency_ms": round(1000 * statistics.fmean(seconds), 2),
+        "latency_std_ms": round(1000 * statistics.pstdev(seconds), 2),
+        "machine": bench.machine(config.efficiency().threads),
+        "repeats": len(seconds),
+    }
+
+
+def rivals(seconds: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Time of one picture in DISCO and its rivals, mean over pictures (Table 5).
+
+    Args:
+        seconds: From `one_after_another`.
+
+    Returns:
+        run, latency_ms, latency_std_ms, machine, repeats (pictures).
+    """
+    return pd.DataFrame([{"run": name, **_mean(seconds[name])} for name in (RUN, *RIVALS)])
+
+
+@torch.no_grad()
+def blocks(seconds: Mapping[str, Sequence[float]]) -> pd.DataFrame:
+    """Parameters, multiply-adds and time of the three blocks of a picture's way through the network.
+
+    Args:
+        seconds: From `one_after_another`.
+
+    Returns:
+        block, parameters and multiply-adds beside the printed ones, latency_ms (mean over pictures) and its deviation, share (of
+        the three blocks' time) beside the printed, machine, repeats (pictures), note.
 
     Source: Figure 13.
 
     Deviation: the paper counts the parameters and multiply-adds of both transformers to anchor construction; here the generator's
-        stand in colour generation, where its time is spent. Its times are means over a hundred pictures; here one picture is
-        coloured in a few rounds.
+        stand in colour generation, where its time is spent.
     """
-    repeats, forward = rounds(), _forward()
+    forward = _forward()
     model = forward.model
     owned = ((model.superpixels, model.backbone), (model.modeler,), (model.embed, model.generator, model.refiner))
-    seconds = quickest(forward.parts, repeats)
     printed = tables.published("disco", "figure13").set_index(["method", "metric"])["value"]
     rows = []
     for block, modules in zip(BLOCKS, owned, strict=True):
@@ -108,15 +186,32 @@ def blocks() -> pd.DataFrame:
                 "parameters_m": round(sum(p.numel() for module in modules for p in module.parameters()) / 1e6, 3),
                 "multiply_adds_g_published": printed[block, "gflops"],
                 "multiply_adds_g": round(bench.counted(forward.parts[block]) / 1e9, 3),
-                "ms_published": printed[block, "time_ms"],
-                "ms": round(1000 * seconds[block], 2),
+                "latency_ms_published": printed[block, "time_ms"],
                 "share_published": round(printed[block, "time_ms"] / sum(printed[other, "time_ms"] for other in BLOCKS), 3),
-                "share": round(seconds[block] / sum(seconds.values()), 4),
-                "machine": bench.machine(config.efficiency().threads),
-                "repeats": repeats,
+                "share": round(sum(seconds[block]) / sum(sum(seconds[other]) for other in BLOCKS), 4),
+                **_mean(seconds[block]),
                 "note": "published: on a V100 GPU; both transformers counted as anchor construction",
             }
         )
+    return pd.DataFrame(rows)
+
+
+def division(measured: pd.DataFrame) -> pd.DataFrame:
+    """What falls to each block, printed and ours, in shares of the whole (Figure 13).
+
+    Args:
+        measured: From `blocks`.
+
+    Returns:
+        bar, part, share and text (the number itself).
+    """
+    kinds = {"parameters": ("parameters_m", "M"), "multiply-adds": ("multiply_adds_g", "G"), "time": ("latency_ms", "ms")}
+    rows = []
+    for kind, (column, unit) in kinds.items():
+        for whose, name in (("paper", f"{column}_published"), ("ours", column)):
+            total = measured[name].sum()
+            for block, value in zip(measured["block"], measured[name], strict=True):
+                rows.append({"bar": f"{kind}, {whose}", "part": block, "share": value / total, "text": f"{value:.3g} {unit}"})
     return pd.DataFrame(rows)
 
 

@@ -174,7 +174,7 @@ def test_two_small_pictures_tell_what_drawing_a_larger_one_costs() -> None:
     cfg = replace(cfg, data=replace(cfg.data, size=48))
     task = runs.build_task(cfg).eval()
     with torch.no_grad():
-        counted = bench.counted(lambda: task.predict(bench._unhinted(cfg)))
+        counted = bench.counted(lambda: task.predict(bench.unhinted(cfg)))
         assert bench._sequential(cfg, task) == pytest.approx(counted, rel=1e-9)
 
 

@@ -220,7 +220,6 @@ def test_cells_of_tables_bring_their_spread(evaluated: Path) -> None:
     lone = {"a": "cell(times, count, run=b)", "b": "3"}
     assert judged(**lone)["verdict"] == INCONCLUSIVE, "one number"
     assert judged(**lone | {"a": "exact(cell(times, count, run=b))"})["verdict"] == REPRODUCED
-    assert judged(**lone | {"a": "cell(times, count, run=b, spread=0.1)"})["verdict"] == REPRODUCED
     assert judged(**lone | {"a": "cell(times, count, run=c)"})["note"].startswith("not run: times has no row c")
     with pytest.raises(ValueError, match="claim one: 2 rows of times"):
         judged(**lone | {"a": "cell(times, count, repeats=5)"})
@@ -340,8 +339,7 @@ def test_every_cell_that_claims_name_is_in_the_committed_tables() -> None:
             table, column = (arg.id for arg in node.args)
             found = pd.read_csv(next(f for folder in folders for f in folder.glob(f"{table}.csv")), dtype=str)
             for key, value in ledger.keywords(node).items():
-                if key != "spread":
-                    found = found[found[key] == ("scenes" if value == "data" else value)]
+                found = found[found[key] == ("scenes" if value == "data" else value)]
             assert len(found) == 1 or claim.only_on, claim.id
             assert column in found, claim.id
             count += 1

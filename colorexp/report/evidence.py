@@ -211,7 +211,6 @@ class Evidence:
     def _cell(self, node: ast.Call) -> Estimate:
         table, column = (arg.id for arg in node.args)  # type: ignore[attr-defined]  # names, as `ledger.parse` saw
         wanted = ledger.keywords(node)
-        spread = wanted.pop("spread", None)
         if wanted.get("pictures") == "data":
             wanted["pictures"] = self._dataset(self._root())
         found = self._reader.table(table)
@@ -228,7 +227,7 @@ class Evidence:
         if made_by and (why := tables.absence(made_by)):
             raise Missing(why)
         self._about(row)
-        return _spread(float(row[column]), column, row, spread, ast.unparse(node))
+        return _spread(float(row[column]), column, row, ast.unparse(node))
 
     def _root(self) -> str:
         """The run that others of the paper vary."""
@@ -253,12 +252,12 @@ class Evidence:
             self.sources.notes.append(text)
 
 
-def _spread(value: float, column: str, row: dict[str, Any], spread: str | None, key: str) -> Estimate:
+def _spread(value: float, column: str, row: dict[str, Any], key: str) -> Estimate:
     """The interval of a cell: that of its row, or from the deviation of its repetitions, or none."""
     if {"low", "high"} <= row.keys():
         return estimates.between(value, float(row["low"]), float(row["high"]), key)
     unit = column.rpartition("_")[2]
-    std = row.get(f"{column.removesuffix('_' + unit)}_std_{unit}", spread and float(spread) * value)
+    std = row.get(f"{column.removesuffix('_' + unit)}_std_{unit}")
     if std is None or "repeats" not in row:
         return estimates.lone(value)
     return estimates.repeated(value, float(std), int(row["repeats"]), key)

@@ -9,8 +9,7 @@ An expression is arithmetic (+ - * /) over numbers and
 - `most(x, by)`, `least(x, by)`: x over the tenth of pictures with the most or least of another measure; `where(x, by, above=8)` and
   `where(x, by, upto=8)`: over pictures on one side of a number.
 - `cell(disco_table4, measured, variant='Dual branch', pictures=data)`: one number of a table under reports/, with the interval or
-  deviation that its row holds; `data` is the claim's data, `spread=0.2` the relative deviation of one repetition where the row has
-  none. `exact(...)` says that a number has no spread.
+  deviation that its row holds; `data` is the claim's data. `exact(...)` says that a number has no spread.
 - `option(adacolvit_t, beta1)`: a value of a run's configuration.
 """
 

@@ -59,6 +59,8 @@ CAPTIONS = {
     "user_guided_claims": "Claims as differences over the same scenes, first minus second; held where the interval is above 0.",
     "user_guided_object_size": "Accuracy inside the objects of scenes, by share of the picture: small < 1.5%, medium < 4%.",
     "user_guided_quality": "Every run's coloured test pictures, by the measures of the paper and by those that it does not print.",
+    "disco_figure13": "Which part of parameters, multiply-adds and time falls to each block, printed and ours.",
+    "disco_pictures": "Time of one picture of 256x256 in DISCO and its rivals, mean over pictures.",
     "disco_blocks": "The three blocks of DISCO at 256x256: parameters, multiply-adds and time, printed and ours.",
     "disco_promises": "What the project promises of DISCO's speed and memory, and what was measured.",
     "exemplar_promises": "What the project promises of the exemplar network's speed and memory, and what was measured.",

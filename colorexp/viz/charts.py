@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from colorexp.viz import ACCENTS, INK
 
@@ -29,6 +30,39 @@ def bars(table: pd.DataFrame, *, value: str, label: str, low: str = "low", high:
     axis.set_xlabel(unit or value)
     plt.close(figure)
     return figure
+
+
+def stacked(table: pd.DataFrame, *, bar: str, part: str, share: str, text: str) -> Figure:
+    """Horizontal bars of length 1, cut into parts, each with its number where there is room.
+
+    Args:
+        table: One row per part of a bar; bars are drawn from top to bottom.
+        bar: Column of the bar's name.
+        part: Column of the part's name, for the legend.
+        share: Column of the part's length.
+        text: Column of what is written on it.
+    """
+    names, parts = (list(dict.fromkeys(table[column])) for column in (bar, part))
+    figure, axis = plt.subplots(figsize=(7, 0.36 * len(names) + 0.9))
+    ends = dict.fromkeys(names, 0.0)
+    for name, accent in zip(parts, ACCENTS, strict=False):
+        for row in table[table[part] == name].to_dict("records"):
+            where, start, length = names.index(row[bar]), ends[row[bar]], row[share]
+            axis.barh(where, length, left=start, color=accent, height=0.7)
+            if length > ROOM:
+                axis.text(start + length / 2, where, row[text], ha="center", va="center", color="white", size="small")
+            ends[row[bar]] += length
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1), xlabel="share of the whole")
+    keys = [Patch(color=accent, label=name) for name, accent in zip(parts, ACCENTS, strict=False)]
+    axis.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(parts), frameon=False)
+    plt.close(figure)
+    return figure
+
+
+ROOM = 0.06
+"""Share of a bar that a number needs."""
 
 
 def histogram_ab(a_counts: np.ndarray, b_counts: np.ndarray) -> Figure:
