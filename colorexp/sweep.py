@@ -1,14 +1,15 @@
-"""Figure 6 of AdaColViT: trained networks, asked again to keep more or less than they were trained to."""
+"""Figures 6 and 7 of AdaColViT: trained networks, asked again, for more or less than they were trained to keep and for pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
-from colorexp import config, evaluation, paths, runs
+from colorexp import color, config, evaluation, paths, runs
 from colorexp.config import Evaluation, Run
 from colorexp.models.vit import AdaColViT
 from colorexp.report import adacolvit, tables
@@ -128,4 +129,34 @@ def _at(gflops: float, curve: list[Point]) -> Point:
 def _difference(one: Point, other: Point) -> tables.Difference:
     found = tables.difference(*(Cell({"at": f"{p.selection} {p.setting}"}, "psnr", values=p.psnr) for p in (one, other)))
     assert found is not None
+    return found
+
+
+@torch.no_grad()
+def colored(run: str, pictures: Sequence[str], *, hints: str = HINTS) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Test pictures as they are and as a run colours them with the hints of its evaluation (Figure 7).
+
+    Args:
+        run: `<paper>/<run>`.
+        pictures: Names `<dataset>/<image>`.
+        hints: Of the run's protocols.
+
+    Returns:
+        The true picture and the colored one per name. Shape (H, W, 3) each, uint8.
+
+    Raises:
+        FileNotFoundError: If the run has not been trained and pictures are asked for.
+        ValueError: If a data set has no such test picture.
+    """
+    if not len(pictures):
+        return []
+    cfg, task = runs.load(paths.run(run), evaluating=True)
+    torch.set_num_threads(1)
+    found = []
+    for dataset, _, image in (name.partition("/") for name in pictures):
+        batch = evaluation.one(cfg, dataset, hints, image)
+        ab = torch.cat([batch["ab"], task.predict(batch).ab])
+        rgb = color.to_8bit(color.lab_to_rgb(torch.cat([batch["L"].expand(2, -1, -1, -1), ab], 1)))
+        truth, made = rgb.permute(0, 2, 3, 1).numpy()
+        found.append((truth, made))
     return found

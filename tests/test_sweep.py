@@ -1,5 +1,6 @@
 """Figure 6's sweep: trained networks asked to keep more or less, against random decisions of about the same cost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,20 @@ def test_both_stand_against_one_alone_at_its_cost() -> None:
     told = findings.selection(table)
     assert "Both against layers alone at 1.5000 GMAC: +0.50 dB [+0.50, +0.50]." in told
     assert "Both against patches alone at 3.0000 and 4.0000 GMAC, where costs are nearest: -0.50 dB" in told
+
+
+def test_pictures_are_colored_as_their_evaluation_saw_them(swept: pd.DataFrame) -> None:
+    run = "adacolvit/adacolvit_t"
+    cfg, task = runs.load(paths.run(run), evaluating=True)
+    seen = evaluation.evaluate(replace(cfg, evaluation=replace(cfg.evaluation, samples=2)), task).samples
+    kept = [label.removesuffix(".truth") for label in seen if label.endswith(".truth")]
+    assert len(kept) == 4, "two of each set"
+    for name, (truth, made) in zip(kept, sweep.colored(run, kept), strict=True):
+        np.testing.assert_array_equal(truth, seen[f"{name}.truth"])
+        assert np.abs(made.astype(int) - seen[f"{name}.10"]).max() <= 1, "alone instead of in a batch"
+    with pytest.raises(ValueError, match="has no test picture 'none'"):
+        sweep.colored(run, [f"{kept[0].split('/')[0]}/none"])
+    assert sweep.colored("adacolvit/unknown", []) == []
+    table = adacolvit.extremes("AdaColViT-T", count=2)
+    costs = tables.results(run).query("protocol == '10'")["multiply_adds_m"]
+    assert (table["multiply_adds_m"].iloc[0], table["multiply_adds_m"].iloc[-1]) == (costs.min(), costs.max())

@@ -232,16 +232,14 @@ def follows() -> pd.DataFrame:
 
 
 def extremes(method: str, *, count: int, hints: str = "10") -> pd.DataFrame:
-    """The kept sample pictures with the least and the most computation, least first (Figure 7).
+    """The test pictures with the least and the most computation under the first draw of hints, least first (Figure 7).
 
     Returns:
         picture, multiply_adds_m, true colourfulness and, on scenes, number of objects; at most 2 x count rows.
     """
     rows = tables.results(run_of(method))
-    kept = {label.rsplit(".", 1)[0] for label in tables.samples(run_of(method)) if label.endswith(".truth")}
-    rows = rows[rows["protocol"] == hints].assign(picture=rows["dataset"] + "/" + rows["image"])
-    rows = rows[rows["picture"].isin(kept)].reindex(columns=["picture", "multiply_adds_m", "true_cf_signed", "objects"])
-    rows = rows.sort_values("multiply_adds_m")
+    rows = rows[(rows["protocol"] == hints) & (rows["repeat"] == 0)].assign(picture=rows["dataset"] + "/" + rows["image"])
+    rows = rows.reindex(columns=["picture", "multiply_adds_m", "true_cf_signed", "objects"]).sort_values("multiply_adds_m")
     return pd.concat([rows.head(count), rows.tail(count)]).drop_duplicates("picture").reset_index(drop=True)
 
 

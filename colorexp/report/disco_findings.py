@@ -108,9 +108,11 @@ def anchors(table: pd.DataFrame) -> str:
             rows = rows.sort_values("anchors")
             values, counts = rows["measured"].tolist(), rows["anchors"].tolist()
             falls = [f"{a} to {b}" for a, b, x, y in zip(counts, counts[1:], values, values[1:], strict=False) if y < x]
+            against = str(measure).startswith(("FID", "KID")) and values[-1] < values[0]
             lines.append(
                 f"{measure}, trained with {name}: {values[0]:.3g} with {counts[0]}, {values[-1]:.3g} with "
-                f"{counts[-1]}; {'falls from ' + ', '.join(falls) if falls else 'it never falls'}."
+                f"{counts[-1]}; {'falls from ' + ', '.join(falls) if falls else 'it never falls'}"
+                f"{', where the paper says that it grows.' if against else '.'}"
             )
     return listed(lines)
 
