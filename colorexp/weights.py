@@ -28,10 +28,17 @@ def read(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or holds something else than tensors.
+        ValueError: If the file is damaged, or holds something else than tensors, or NaN or infinity.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {paths.shown(path)}")
+    state = _state(path)
+    if broken := [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{paths.shown(path)} holds NaN or infinity in {', '.join(broken)}")
+    return state
+
+
+def _state(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)

@@ -195,6 +195,15 @@ class TestAdaViT:
         every = HeadDecisions(prediction.extras["patches"], prediction.extras["layers"])
         assert (scores["multiply_adds_m"] < task.model.multiply_adds(every, (32, 32)) / 1e6).all()
 
+    def test_what_decides_learns_at_a_rate_of_its_own(self) -> None:
+        task = built(AdaViTColorizer, decision_lr=10.0)
+        usual = {name: 1.0 for name, _ in task.model.named_parameters() if "decisions." not in name}
+        groups = task.optimizer(list(task.model.parameters())).param_groups
+        rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+        for name, parameter in task.model.named_parameters():
+            assert rates[id(parameter)] == pytest.approx(usual.get(name, 10.0) * task.setting.fitting.lr), name
+        assert 0 < len(usual) < len(rates)
+
     def test_a_share_beyond_one_is_named(self) -> None:
         with pytest.raises(ValueError, match=r"head_ratio is a share between 0 and 1, got 1\.5"):
             built(AdaViTColorizer, head_ratio=1.5)

@@ -120,6 +120,14 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
         weights.read(tmp_path / name)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path, value: float) -> None:
+    state = {**small().state_dict(), "0.bias": torch.tensor([0.0, value, 1.0])}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"w\.pth holds NaN or infinity in 0\.bias$"):
+        weights.read(tmp_path / "w.pth")
+
+
 def test_loading_lists_every_problem_and_changes_nothing() -> None:
     module = small()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from colorexp import backbones, color, losses
 from colorexp.models.discriminator import PatchGAN
-from colorexp.tasks.automatic import Automatic, chroma, lightness
+from colorexp.tasks.automatic import chroma, lightness, object_spread
 from colorexp.tasks.base import Colorizer, Setting
 from colorexp.types import Batch, Prediction
 
@@ -28,7 +28,7 @@ GRID = 4
 Layer = Literal["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
 
 
-class ExemplarColorizer(Automatic):
+class ExemplarColorizer(Colorizer):
     """L1, perceptual, adversarial, sparse and histogram loss, each with a weight; of weight 0 only the gate's entropy is computed.
 
     The network and its critic take turns: in every step the critic learns to tell the pictures just made from true ones, then the
@@ -72,7 +72,10 @@ class ExemplarColorizer(Automatic):
     """
 
     logged = ("loss", "l1", "perceptual", "gan", "sparse", "histogram", "database", "critic")
+    takes_hints = False
     takes_reference = True
+    model: Any
+    """An `Exemplar`; only its calls are known here."""
 
     def __init__(
         self,
@@ -182,9 +185,9 @@ class ExemplarColorizer(Automatic):
             "database": self._database,
         }
         nothing = output.ab_n[-1].new_zeros(())
-        terms = {name: make(batch, output) if self.weights[name] else nothing for name, make in makers.items()}
-        loss = sum((self.weights[name] * term for name, term in terms.items()), nothing)
-        return {"loss": loss, **terms, "sparse": self._sparse(batch, output).detach()}
+        made = {name: make(batch, output) if self.weights[name] or name == "sparse" else nothing for name, make in makers.items()}
+        loss = sum((self.weights[name] * term for name, term in made.items() if self.weights[name]), nothing)
+        return {"loss": loss, **made, "sparse": made["sparse"].detach()}
 
     def _supervised(self, output: Any) -> tuple[Tensor, ...]:  # noqa: ANN401  Exemplar's Colored
         return output.ab_n[-self.scales :]
@@ -261,7 +264,7 @@ class ExemplarColorizer(Automatic):
 
     def ways(self) -> dict[str, Callable[[Batch], Prediction]]:
         """`reference` and `histogram`: all colour is one source's, the reference's or the database's under its histogram."""
-        found = Colorizer.ways(self)  # a reference asks for one colouring: there are no samples
+        found = super().ways()
         if self.model.sources == "both":
             found |= {"reference": partial(self._from, only="reference"), "histogram": partial(self._from, only="database")}
         return found
@@ -280,9 +283,9 @@ class ExemplarColorizer(Automatic):
     def scores(self, batch: Batch, prediction: Prediction) -> dict[str, Tensor]:
         """Of the gate its mean entropy in nats, the share of pixels that are mostly the reference's, and of those that are mixed.
 
-        On scenes also what `Automatic` measures.
+        On scenes also the spread of chroma inside objects.
         """
-        found = super().scores(batch, prediction)
+        found = object_spread(batch, prediction.ab)
         if "gate" in prediction.extras:
             gate = prediction.extras["gate"]
             found["gate_entropy"] = torch.stack([losses.gate_entropy(one) for one in gate.split(1)])

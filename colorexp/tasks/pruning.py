@@ -119,9 +119,10 @@ class AdaViTColorizer(PointColorizer):
         layer_ratio: Share of layers to keep, in [0, 1]; the first block, which keeps its two, does not count.
         head_ratio: Share of heads to keep, in [0, 1].
         usage_weight: Weight of each of the three distances.
+        decision_lr: Learning rate of the layers that decide, over that of the run.
 
     Raises:
-        ValueError: If a share leaves [0, 1], the weight is negative, or `huber_delta` not above 0.
+        ValueError: If a share leaves [0, 1], the weight is negative, or `huber_delta` or `decision_lr` not above 0.
 
     Source: AdaViT (Meng et al. 2022), section 3.3; distances, the shares 0.5 and the weight 2 are its released code's: squared for
         patches, absolute for layers and heads.
@@ -142,8 +143,9 @@ class AdaViTColorizer(PointColorizer):
         layer_ratio: float = 0.5,
         head_ratio: float = 0.5,
         usage_weight: float = 2.0,
+        decision_lr: float = 1.0,
     ) -> None:
-        super().__init__(model, setting, huber_delta=huber_delta)
+        super().__init__(model, setting, huber_delta=huber_delta, decision_lr=decision_lr)
         for name, ratio in (("patch_ratio", patch_ratio), ("layer_ratio", layer_ratio), ("head_ratio", head_ratio)):
             if not 0 <= ratio <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, got {ratio}")
