@@ -510,9 +510,14 @@ class TestBadInput:
         with pytest.raises(ValueError, match=f"needed there; they are by '{locate}'"):
             tiny(locate=locate).colorize(L_n, generators(2), ab_n=ab_n if given else None)
 
-    def test_no_anchors_cannot_be_asked_for(self) -> None:
-        with pytest.raises(ValueError, match="anchors must be at least 1, got 0"):
-            tiny().colorize(pictures()[0], generators(2), anchors=0)
+    @pytest.mark.parametrize("count", [0, -1, 2.5])
+    def test_anchors_that_cannot_be_asked_for(self, count: float) -> None:
+        with pytest.raises(ValueError, match=rf"anchors must be a whole number, at least 1, got {count}"):
+            tiny().colorize(pictures()[0], generators(2), anchors=count)
+
+    def test_another_way_to_locate_is_named(self) -> None:
+        with pytest.raises(ValueError, match="locate must be one of 'features', 'truth', 'random', got 'bogus'"):
+            tiny().colorize(pictures()[0], generators(2), locate="bogus")
 
     def test_without_the_branch_there_are_no_anchors(self) -> None:
         (L_n, ab_n), network = pictures(), tiny(anchors=0)

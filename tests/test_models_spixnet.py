@@ -78,3 +78,9 @@ def test_sizes_are_positive(sizes: dict[str, int]) -> None:
     if "cell" in sizes:
         with pytest.raises(ValueError, match=f"cell must be positive, got {sizes['cell']}"):
             MiniPatches(**sizes)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 16, 16)])
+def test_pictures_have_lightness_alone(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"L_n must be \(B, 1, H, W\), got"):
+        SPixNet(width=2, cell=4)(torch.zeros(shape))

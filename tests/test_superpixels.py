@@ -148,10 +148,14 @@ def test_half_precision_is_near_the_whole() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     affinity = soft(8, 8)
-    with pytest.raises(ValueError, match=r"same height and width, got \(2, 1, 8, 9\) and \(2, 9, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"same batch, height and width, got \(2, 1, 8, 9\) and \(2, 9, 8, 8\)"):
         superpixels.pool(torch.zeros(2, 1, 8, 9), affinity, cell=4)
-    with pytest.raises(ValueError, match=r"8x8 pixels in cells of 4 have 2x2 tokens, got \(2, 1, 1, 2\)"):
-        superpixels.diffuse(torch.zeros(2, 1, 1, 2), affinity, cell=4)
+    with pytest.raises(ValueError, match=r"same batch, height and width, got \(3, 1, 8, 8\)"):
+        superpixels.pool(torch.zeros(3, 1, 8, 8), affinity, cell=4)
+    for wrong in ((2, 1, 1, 2), (1, 1, 2, 2)):
+        with pytest.raises(ValueError, match="2 pictures of 8x8 pixels in cells of 4 have 2x2 tokens each, got") as told:
+            superpixels.diffuse(torch.zeros(wrong), affinity, cell=4)
+        assert str(wrong) in str(told.value)
     with pytest.raises(ValueError, match=r"affinity must be \(B, 9, H, W\), got \(2, 8, 8, 8\)"):
         superpixels.sizes(affinity[:, 1:], cell=4)
     with pytest.raises(ValueError, match="positive number of pixels, got 0"):

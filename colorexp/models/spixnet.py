@@ -59,7 +59,12 @@ class SPixNet(nn.Module):
 
         Returns:
             Affinity: every pixel's probabilities of the nine superpixels around it. Shape (B, 9, H, W).
+
+        Raises:
+            ValueError: If `L_n` is not (B, 1, H, W).
         """
+        if L_n.ndim != 4 or L_n.shape[1] != 1:
+            raise ValueError(f"L_n must be (B, 1, H, W), got {tuple(L_n.shape)}")
         height, width = L_n.shape[-2:]
         x = pad_to_multiple(L_n, 2 ** (LEVELS - 1))
         skips = []

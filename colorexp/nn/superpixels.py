@@ -55,15 +55,17 @@ def pool(x: Tensor, affinity: Tensor, *, cell: int) -> Pooled:
         One value per superpixel, h = ceil(H / S), w = ceil(W / S).
 
     Raises:
-        ValueError: If `affinity` has not nine channels or another size than `x`, or `cell` is not positive.
+        ValueError: If `affinity` has not nine channels or another batch or size than `x`, or `cell` is not positive.
 
     Source: DISCO, section 4.1, eq. 1.
 
     Unspecified: what border pixels give to cells outside the picture; it is lost, as in the released code.
     """
     _check(affinity)
-    if x.shape[-2:] != affinity.shape[-2:]:
-        raise ValueError(f"x and affinity must have the same height and width, got {tuple(x.shape)} and {tuple(affinity.shape)}")
+    if (len(x), *x.shape[-2:]) != (len(affinity), *affinity.shape[-2:]):
+        raise ValueError(
+            f"x and affinity must have the same batch, height and width, got {tuple(x.shape)} and {tuple(affinity.shape)}"
+        )
     pixels = _cells(x, cell)  # (B, h, w, S S, C)
     shares = _cells(affinity, cell)  # (B, h, w, S S, 9)
     total = _gather(shares.transpose(-1, -2) @ pixels / cell**2)
@@ -83,7 +85,8 @@ def diffuse(tokens: Tensor, affinity: Tensor, *, cell: int) -> Tensor:
         Shape (B, C, H, W), channels last in memory.
 
     Raises:
-        ValueError: If `affinity` has not nine channels, the tokens are no ceil(H / S) x ceil(W / S), or `cell` is not positive.
+        ValueError: If `affinity` has not nine channels, the tokens are no ceil(H / S) x ceil(W / S) of as many pictures, or `cell`
+            is not positive.
 
     Source: DISCO, section 4.1, eq. 2.
 
@@ -92,8 +95,9 @@ def diffuse(tokens: Tensor, affinity: Tensor, *, cell: int) -> Tensor:
     _check(affinity)
     height, width = affinity.shape[-2:]
     rows, cols = grid((height, width), cell=cell)
-    if tokens.shape[-2:] != (rows, cols):
-        raise ValueError(f"{height}x{width} pixels in cells of {cell} have {rows}x{cols} tokens, got {tuple(tokens.shape)}")
+    if (len(tokens), *tokens.shape[-2:]) != (len(affinity), rows, cols):
+        told = f"{len(affinity)} pictures of {height}x{width} pixels in cells of {cell} have {rows}x{cols} tokens each"
+        raise ValueError(f"{told}, got {tuple(tokens.shape)}")
     around = F.unfold(tokens, 3, padding=1)
     around = rearrange(around, "b (c k) (h w) -> b h w k c", k=NEIGHBOURS, h=rows)
     pixels = _cells(affinity, cell) @ around  # (B, h, w, S S, C)

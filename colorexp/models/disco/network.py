@@ -4,6 +4,7 @@ Source: Disentangled Image Colorization via Global Anchors, sections 3 to 5.
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor
@@ -173,12 +174,14 @@ class Disco(DiscoBody):
     ) -> tuple[Seen, Modelled | None, Located]:
         """Anchor construction in inference."""
         locate = locate or self.locate
+        if locate not in get_args(Locate):
+            raise ValueError(f"locate must be one of {', '.join(map(repr, get_args(Locate)))}, got {locate!r}")
         if (ab_n is not None) != (locate == "truth"):
             raise ValueError(f"ab_n is for anchors that are located by the truth, and needed there; they are by {locate!r}")
         if anchors is not None or locate != self.locate:
             self._needs_anchors()
-            if anchors is not None and anchors < 1:
-                raise ValueError(f"anchors must be at least 1, got {anchors}")
+            if anchors is not None and not (isinstance(anchors, int) and anchors >= 1):
+                raise ValueError(f"anchors must be a whole number, at least 1, got {anchors}")
         seen = self.look(L_n)
         modelled = self.model(seen)
         features = grid_like(modelled.features, seen) if modelled else seen.tokens

@@ -151,11 +151,8 @@ class Shelf:
         return next((paper for paper in self.papers if stem.startswith(f"{paper}_")), "")
 
     def _title(self, stem: str) -> str:
-        rest = stem.removeprefix(f"{self._paper(stem)}_")
-        for word in ("table", "figure"):
-            if rest.startswith(word):
-                return f"{word.capitalize()} {rest.removeprefix(word)}"
-        return rest.replace("_", " ").capitalize()
+        rest = stem.removeprefix(f"{self._paper(stem)}_").replace("_", " ")
+        return re.sub(r"^([a-z]+)(\d+)$", r"\1 \2", rest).capitalize()
 
     def _figure(self, path: Path) -> Figure:
         with Image.open(path) as picture:
