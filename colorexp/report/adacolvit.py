@@ -253,7 +253,10 @@ def adaptivity() -> pd.DataFrame:
             continue
         for dataset, part in found[found["protocol"] == "10"].groupby("dataset"):
             row: dict[str, object] = {"run": name.split("/")[1], "pictures": dataset, "n": len(part)}
-            for kind, target in (("patch_ratio", "beta1"), ("layer_ratio", "beta2"), ("multiply_adds_m", "")):
+            kinds = {"patch_ratio": "beta1", "layer_ratio": "beta2", "head_ratio": "head_ratio", "multiply_adds_m": ""}
+            for kind, target in kinds.items():
+                if kind not in part or part[kind].isna().all():
+                    continue
                 row |= {kind: part[kind].mean(), f"{kind}_std": part[kind].std()}
                 row |= {f"{kind}_target": _target(cfg.options, kind, target)} if target else {}
             where = [f"{what}_{place}" for what in ("kept", "share") for place in ("objects", "background")]
