@@ -103,11 +103,12 @@ def one_after_another() -> dict[str, list[float]]:
     chosen = config.efficiency()
     torch.set_num_threads(chosen.threads)
     cfg = config.load(RUN, profile="paper")
-    model, rivals = _forward().model, {name: _whole(name) for name in RIVALS}
+    model, blank = _forward().model, bench.unhinted(cfg)
+    rivals = {name: _whole(name) for name in RIVALS}
     seconds: dict[str, list[float]] = {name: [] for name in (RUN, *BLOCKS, *RIVALS)}
     for index in range(chosen.pictures + 1):
         rgb = torch.from_numpy(scenes.draw(0, index, split="test", size=cfg.data.size).rgb).movedim(2, 0)[None]
-        batch: Batch = {**bench.unhinted(cfg), "L": color.rgb_to_lab(rgb / 255)[:, :1]}
+        batch: Batch = {**blank, "L": color.rgb_to_lab(rgb / 255)[:, :1]}
         parts = _in_blocks(model, lightness(batch))
         parts[RUN] = sum(parts.values())
         for name, rival in rivals.items():

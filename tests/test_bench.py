@@ -183,3 +183,10 @@ def test_some_jobs_run_in_the_first_rounds_alone() -> None:
     seconds = bench.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, fewer={"b": 1})
     assert calls == ["a", "b", "a", "b", "a", "a"]
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 1}
+
+
+def test_what_is_warmed_runs_once_more_before_it_is_timed() -> None:
+    calls: list[str] = []
+    seconds = bench.interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2, warmed=["b"])
+    assert calls == ["a", "b", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}

@@ -39,7 +39,7 @@ class FrozenLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """Shape (..., in) to (..., out)."""
         if self.direct:
-            return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.activation, [], "none")
+            return torch.ops.mkldnn._linear_pointwise.default(x, self.weight, self.bias, self.activation, [], "none")
         y = F.linear(x, self.weight, self.bias)
         if self.activation == "gelu":
             return F.gelu(y)
@@ -107,17 +107,18 @@ def mix_one(qkv: Tensor, heads: int, bias: Tensor | None = None, *, count: int |
     """`mix` for one picture: without a batch axis each product is a single call.
 
     Args:
-        qkv: Shape (N, 3 heads d).
+        qkv: Shape (N, 3 heads d), contiguous.
         heads: What the channels are split into.
-        bias: Added to the logits. Shape (heads, N, N).
+        bias: Added to the logits. Shape (heads, N, N); not with `count`.
         count: Later rows are padding, which nobody attends to; None means there is none.
 
     Returns:
         Shape (N, heads d).
     """
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(1, 2, 0, 3)
+    tokens, channels = qkv.shape
+    q, k, v = qkv.view(tokens, 3, heads, channels // (3 * heads)).permute(1, 2, 0, 3).unbind()
+    if count is not None:
+        k, v = k[:, :count], v[:, :count]
     keys = k.transpose(1, 2)
     logits = torch.bmm(q, keys) if bias is None else torch.baddbmm(bias, q, keys)
-    if count is not None and count < len(qkv):
-        logits[..., count:] = -torch.inf
-    return torch.bmm(logits.softmax(-1), v).transpose(0, 1).flatten(1)
+    return torch.bmm(logits.softmax(-1), v).transpose(0, 1).reshape(tokens, -1)

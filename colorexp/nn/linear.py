@@ -39,7 +39,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, training: b
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a @ b.T + bias of matrices; oneDNN is slow with any that is not contiguous."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(a.contiguous(), b.contiguous(), bias, "none", [], "none")
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a.contiguous(), b.contiguous(), bias, "none", [], "none")
     return product
 
 

@@ -5,7 +5,7 @@ Source: Disentangled Image Colorization via Global Anchors, sections 3 and 4.
 
 import copy
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -262,14 +262,19 @@ def _part(name: str) -> str:
     return name.partition(".")[0]
 
 
+def check_choice(name: str, value: str, accepted: Any) -> None:  # noqa: ANN401  a Literal
+    """Raise ValueError unless `value` is one of the accepted words."""
+    if value not in get_args(accepted):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(accepted)))}, got {value!r}")
+
+
 def _check_options(width: int, anchors: int, locate: str, primitives: str, refine: str) -> None:
     if width < 1:
         raise ValueError(f"width must be positive, got {width}")
     if anchors < 0:
         raise ValueError(f"anchors must be 0 or more, got {anchors}")
-    choices = {"locate": (locate, Locate), "primitives": (primitives, Primitives), "refine": (refine, Refine)}
-    for name, (value, accepted) in choices.items():
-        if value not in get_args(accepted):
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(accepted)))}, got {value!r}")
+    check_choice("locate", locate, Locate)
+    check_choice("primitives", primitives, Primitives)
+    check_choice("refine", refine, Refine)
     if not anchors and locate != "features":
         raise ValueError(f"without anchors there is nothing to locate: leave locate at 'features', got {locate!r}")

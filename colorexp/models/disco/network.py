@@ -4,7 +4,6 @@ Source: Disentangled Image Colorization via Global Anchors, sections 3 to 5.
 """
 
 from collections.abc import Sequence
-from typing import get_args
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +18,7 @@ from colorexp.models.disco.anchors import (
     locate_by_clusters,
     set_anchors,
 )
-from colorexp.models.disco.body import Coloured, DiscoBody, Locate, Seen, grid_like
+from colorexp.models.disco.body import Coloured, DiscoBody, Locate, Seen, check_choice, grid_like
 from colorexp.models.disco.transformer import Modelled
 from colorexp.nn import superpixels
 
@@ -174,8 +173,7 @@ class Disco(DiscoBody):
     ) -> tuple[Seen, Modelled | None, Located]:
         """Anchor construction in inference."""
         locate = locate or self.locate
-        if locate not in get_args(Locate):
-            raise ValueError(f"locate must be one of {', '.join(map(repr, get_args(Locate)))}, got {locate!r}")
+        check_choice("locate", locate, Locate)
         if (ab_n is not None) != (locate == "truth"):
             raise ValueError(f"ab_n is for anchors that are located by the truth, and needed there; they are by {locate!r}")
         if anchors is not None or locate != self.locate:

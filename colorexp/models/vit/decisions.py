@@ -148,14 +148,36 @@ class Chooser:
         return Decisions(patches.unflatten(1, (depth, 2)), layers)
 
 
+class Kept(NamedTuple):
+    """The informative tokens of a branch, the policy token always among them."""
+
+    mask: Tensor
+    """Shape (B, 1 + N), bool."""
+    places: Tensor
+    """Where they are among the tokens of all pictures in a row. Shape (T,), int64, ascending."""
+    counts: list[int]
+    """How many each picture has."""
+
+    @classmethod
+    def of(cls, masks: Tensor) -> list[Self]:
+        """Those of several branches, found in one call. Shape (branches, B, 1 + N), bool."""
+        counts = masks.sum(2).tolist()
+        places = masks.flatten(1).nonzero()[:, 1].split([sum(each) for each in counts])
+        return [cls(*parts) for parts in zip(masks, places, counts, strict=True)]
+
+    def of_pictures(self, rows: Tensor) -> Self:
+        """Those of some pictures alone."""
+        return self.of(self.mask[rows][None])[0]
+
+
 class LeanChooser(Chooser):
-    """Answers the inference form in booleans; settled decisions are answered all at once."""
+    """Answers the inference form in booleans and places; settled decisions are answered all at once."""
 
     def __init__(self, network: DecisionNetwork, asked: Asked, uniform: Decisions | None, given: Decisions | None) -> None:
         super().__init__(network, asked, uniform, given)
         if self.given is not None:
             self.all_runs = (self.given.layers > 0.5).permute(1, 2, 0).tolist()
-            self.all_kept = with_policy(self.given.patches > 0.5)
+            self.all_kept = Kept.of(with_policy(self.given.patches > 0.5).flatten(1, 2).transpose(0, 1))
 
     def answer(self, soft: Tensor) -> Tensor:
         """Yes or no."""
@@ -168,14 +190,14 @@ class LeanChooser(Chooser):
         layers = self.layers(block, tokens)
         return [[True] * len(tokens)] * 2 if layers is None else layers.T.tolist()
 
-    def kept(self, branch: int, tokens: Tensor) -> Tensor:
-        """Which tokens are informative in a branch, the policy token always. Shape (B, 1 + N), bool."""
+    def kept(self, branch: int, tokens: Tensor) -> Kept:
+        """Which tokens are informative in a branch."""
         if self.given is not None:
-            return self.all_kept[:, branch // 2, branch % 2]
+            return self.all_kept[branch]
         patches = self.patches(branch, tokens)
         if patches is None:
-            return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        return with_policy(patches)
+            return Kept.of(torch.ones((1, *tokens.shape[:2]), dtype=torch.bool, device=tokens.device))[0]
+        return Kept.of(with_policy(patches)[None])[0]
 
 
 def with_policy(keep: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colorexp.models.vit.decisions import Kept
 from colorexp.models.vit.dense import fold_scale
 from colorexp.nn.attention import Attention, FeedForward
 from colorexp.nn.frozen import FrozenLinear, FrozenNorm, mix, mix_one
@@ -28,36 +29,48 @@ class LeanBranch:
     def __init__(self, norm: FrozenNorm, light: "Part | None", heavy: "Part", *, multiple: int) -> None:
         self.norm, self.light, self.heavy, self.multiple = norm, light, heavy, multiple
 
-    def add_to(self, tokens: Tensor, runs: Sequence[bool], kept: Tensor) -> None:
+    def add_to(self, tokens: Tensor, runs: Sequence[bool], kept: Kept) -> None:
         """Add this branch to `tokens`, in place.
 
         Args:
             tokens: The policy token and the patches. Shape (B, M, C), contiguous.
             runs: Which pictures have this branch.
-            kept: Which tokens are informative, the policy token always. Shape (B, M), bool.
+            kept: Which tokens are informative.
         """
-        if all(runs):
+        if not any(runs):
+            return
+        if tokens.shape[0] == 1:
+            self._add_to_one(tokens[0], kept)
+        elif all(runs):
             self._add_to_all(tokens, kept)
-        elif any(runs):
+        else:
             rows = torch.tensor([i for i, run in enumerate(runs) if run], device=tokens.device)
             some = tokens[rows]
-            self._add_to_all(some, kept[rows])
+            self._add_to_all(some, kept.of_pictures(rows))
             tokens[rows] = some
 
-    def _add_to_all(self, tokens: Tensor, kept: Tensor) -> None:
-        places = kept.flatten().nonzero().squeeze(1)
-        count = places.shape[0]
+    def _add_to_one(self, tokens: Tensor, kept: Kept) -> None:
+        """A single picture, (M, C): without an axis for pictures there are fewer and smaller calls."""
+        normed = self.norm(tokens)
+        if self.light is not None:
+            tokens += self.light.for_one(normed)
+        count = kept.counts[0]
+        if count == tokens.shape[0]:
+            tokens += self.heavy.for_one(normed)
+            return
+        padding = -count % self.multiple
+        rows = F.pad(kept.places, (0, padding)) if padding else kept.places
+        tokens.index_add_(0, kept.places, self.heavy.for_one(normed.index_select(0, rows), count)[:count])
+
+    def _add_to_all(self, tokens: Tensor, kept: Kept) -> None:
         flat = tokens.view(-1, tokens.shape[-1])
         normed = self.norm(flat)
         if self.light is not None:
             tokens += self.light.for_all(normed.view_as(tokens))
-        if count == flat.shape[0]:
-            flat += self.heavy.for_all(normed.view_as(tokens)).view_as(flat)
-        elif tokens.shape[0] == 1:
-            rows = F.pad(places, (0, -count % self.multiple))
-            flat.index_add_(0, places, self.heavy.for_one(normed.index_select(0, rows), count)[:count])
+        if kept.places.shape[0] == flat.shape[0]:
+            tokens += self.heavy.for_all(normed.view_as(tokens))
         else:
-            flat.index_add_(0, places, self.heavy.for_some(normed.index_select(0, places), kept.sum(1).tolist()))
+            flat.index_add_(0, kept.places, self.heavy.for_some(normed.index_select(0, kept.places), kept.counts))
 
 
 class Part(NamedTuple):
@@ -73,8 +86,8 @@ class Part(NamedTuple):
         inner = self.before(x)
         return self.after(inner if self.heads is None else mix(inner, self.heads))
 
-    def for_one(self, x: Tensor, count: int) -> Tensor:
-        """Some tokens of one picture; those after the first `count` are padding. Shape (T, C) to the same."""
+    def for_one(self, x: Tensor, count: int | None = None) -> Tensor:
+        """Tokens of one picture; those after the first `count`, if given, are padding. Shape (T, C) to the same."""
         inner = self.before(x)
         return self.after(inner if self.heads is None else mix_one(inner, self.heads, count=count))
 
