@@ -210,6 +210,13 @@ def test_markdown_and_latex_escape_what_would_break_them() -> None:
     assert r"50\%\_x" in tables.latex(frame)
 
 
+def test_latex_wraps_long_texts_and_breaks_long_tables() -> None:
+    frame = pd.DataFrame({"run": ["a", "b"], "why": ["short", "word " * 20], "value": [0.5, 1.0]})
+    assert tables.latex(frame).startswith("\\begin{tabular}{lp{0.60\\linewidth}l}\n")
+    assert tables.latex(frame.drop(columns="why")).startswith("\\begin{tabular}{ll}\n")
+    assert tables.latex(pd.concat([frame] * 20)).startswith("\\begin{longtable}{lp{0.60\\linewidth}l}\n")
+
+
 def test_samples_are_read_back(project: Path) -> None:
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     file = paths.samples("user_guided/spread") / "scenes" / "test-00000.truth.png"
@@ -283,6 +290,8 @@ def test_names_of_points_lie_on_no_other_point_or_name() -> None:
     ]
     axis = lines.panels(pd.DataFrame(rows), panel="panel", x="x", y="y", line="name", labelled=True).axes[0]
     up = {text.get_text(): text.xyann[1] for text in axis.texts}
+    colours = [text.get_color() for text in axis.texts]
+    assert len(set(colours)) == 3 and set(colours) == {drawn.get_color() for drawn in axis.lines}
     assert up["far"] == 4
     assert up["low"] > 4, "the second point would lie under it"
 

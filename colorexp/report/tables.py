@@ -19,6 +19,10 @@ INTERVAL_MINIMUM = 20
 NOT_MEASURED = "not measured"
 MISSING = "not run: "
 """How a note begins of what the profile includes and was not run."""
+LONG = 40
+"""Letters of a text above which its column wraps in LaTeX."""
+PAGE = 30
+"""Rows above which a table may break between pages there, as a longtable."""
 STAND_IN = "_random"
 """How the name of a measure ends whose network has random weights, for want of trained ones."""
 
@@ -466,11 +470,17 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def latex(table: pd.DataFrame) -> str:
-    """A booktabs table, what made its numbers as another below."""
+    """A booktabs table, what made its numbers as another below; long texts wrap, and long tables want the package longtable."""
     table, notes = _footnoted(table)
     below = pd.DataFrame(enumerate(notes, start=1))
-    parts = [table.map(_plain).to_latex(index=False, escape=True)]
+    plain = table.map(_plain)
+    parts = [plain.to_latex(index=False, escape=True, column_format=_columns(plain), longtable=len(plain) > PAGE)]
     return "".join([*parts, below.to_latex(index=False, header=False, escape=True)] if notes else parts)
+
+
+def _columns(table: pd.DataFrame) -> str:
+    long = [table[name].str.len().max() > LONG for name in table]
+    return "".join(rf"p{{{0.6 / sum(long):.2f}\linewidth}}" if wraps else "l" for wraps in long)
 
 
 def _footnoted(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -75,7 +75,8 @@ def _panel(axis: Axes, table: pd.DataFrame, *, x: str, y: str, line: str, ranks:
 
 
 def _name(axis: Axes, points: list[tuple[str, tuple[float, float]]]) -> None:
-    """Names beside points, from the lowest up; what would lie on another name or point moves above it."""
+    """Names beside points, in their colours, from the lowest up; what would lie on another name or point moves above it."""
+    colours = {drawn.get_label(): drawn.get_color() for drawn in axis.lines}
     axis.autoscale_view()
     at = {name: axis.transData.transform(point) for name, point in points}
     names: list[tuple[float, float]] = []
@@ -87,4 +88,4 @@ def _name(axis: Axes, points: list[tuple[str, tuple[float, float]]]) -> None:
         ):
             up += 2
         names.append((left, up))
-        axis.annotate(name, point, fontsize=7, xytext=(5, up - bottom), textcoords="offset pixels")
+        axis.annotate(name, point, fontsize=7, color=colours[name], xytext=(5, up - bottom), textcoords="offset pixels")
