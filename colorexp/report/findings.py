@@ -128,7 +128,9 @@ def latencies(table: pd.DataFrame) -> str:
     dense = rows["iColoriT-T"]
     for method in (m for m in rows if m.startswith("AdaColViT")):
         ours, theirs = ((rows[method][f"speedup{s}"], rows[method][f"gflops{s}"] / dense[f"gflops{s}"]) for s in ("", "_published"))
-        slow = " Less than a twentieth of the time is saved." if ours[0] < 1 / 0.95 else ""
+        slow = (
+            "" if ours[0] >= 1 / 0.95 else " It is no faster." if ours[0] <= 1 else " Less than a twentieth of the time is saved."
+        )
         lines.append(
             f"{method} is {ours[0]:.2f} times as fast as iColoriT-T at {ours[1]:.2f} of its multiply-adds; "
             f"the paper {theirs[0]:.2f} times at {theirs[1]:.2f}.{slow}"
