@@ -215,6 +215,7 @@ def test_latex_wraps_long_texts_and_breaks_long_tables() -> None:
     assert tables.latex(frame).startswith("\\begin{tabular}{lp{0.60\\linewidth}l}\n")
     assert tables.latex(frame.drop(columns="why")).startswith("\\begin{tabular}{ll}\n")
     assert tables.latex(pd.concat([frame] * 20)).startswith("\\begin{longtable}{lp{0.60\\linewidth}l}\n")
+    assert tables.latex(frame[:0].astype(float)).startswith("\\begin{tabular}{lll}\n")
 
 
 def test_samples_are_read_back(project: Path) -> None:

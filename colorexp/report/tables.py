@@ -473,7 +473,7 @@ def latex(table: pd.DataFrame) -> str:
     """A booktabs table, what made its numbers as another below; long texts wrap, and long tables want the package longtable."""
     table, notes = _footnoted(table)
     below = pd.DataFrame(enumerate(notes, start=1))
-    plain = table.map(_plain)
+    plain = table.map(_plain).astype(str)  # a table without rows leaves its columns without a type
     parts = [plain.to_latex(index=False, escape=True, column_format=_columns(plain), longtable=len(plain) > PAGE)]
     return "".join([*parts, below.to_latex(index=False, header=False, escape=True)] if notes else parts)
 
