@@ -33,8 +33,8 @@ lint: $(STAMP) ## ruff: style and mistakes
 types: $(STAMP) ## mypy
 	$(BIN)/mypy
 
-unit: $(STAMP) ## pytest on all cores (four at most), with the smoke pipeline among the tests
-	$(BIN)/pytest -n logical --maxprocesses 4 --no-loadscope-reorder
+unit: $(STAMP) ## pytest on all cores (four at most), with the smoke pipeline among the tests; no thread waits awake, as processes share cores
+	GOMP_SPINCOUNT=0 $(BIN)/pytest -n logical --maxprocesses 4 --no-loadscope-reorder
 
 smoke: $(STAMP) ## only the smoke-profile `dvc repro`, in a temporary copy
 	$(BIN)/pytest tests/pipeline -k smoke -s

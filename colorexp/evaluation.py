@@ -198,12 +198,12 @@ def _picture(L: Tensor, ab: Tensor) -> Tensor:
 
 
 def _rows(named: dict[str, Any], batch: Batch, near_gray: list[bool], values: dict[str, Tensor]) -> pd.DataFrame:
-    frame = pd.DataFrame({"image": [name.partition("/")[2] for name in batch["id"]]})
-    frame = frame.assign(split="test", near_gray=near_gray, **named)
-    frame = frame[list(KEYS)]
+    images = [name.partition("/")[2] for name in batch["id"]]
+    said = {"image": images, "split": "test", "near_gray": near_gray, **named}
+    columns = {key: said[key] for key in KEYS}
     if "reference_id" in batch:
-        frame = frame.assign(reference=batch["reference_id"], reference_kind=batch["reference_kind"])
-    return frame.assign(**{name: value.double().cpu().numpy() for name, value in values.items()})
+        columns |= {"reference": batch["reference_id"], "reference_kind": batch["reference_kind"]}
+    return pd.DataFrame(columns | {name: value.double().cpu().numpy() for name, value in values.items()})
 
 
 def _keep_features(

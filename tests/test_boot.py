@@ -29,4 +29,4 @@ def test_boot_imports_torchvision_and_overrides_no_setting() -> None:
         env=environment | {"WANDB_MODE": "disabled"},
     )
     settings = json.loads(done.stdout)
-    assert settings == {"collects": True, "GOMP_SPINCOUNT": "1000", "WANDB_MODE": "disabled", "WANDB_SILENT": "true"}
+    assert settings == {"collects": True, "GOMP_SPINCOUNT": "5000", "WANDB_MODE": "disabled", "WANDB_SILENT": "true"}

@@ -60,3 +60,11 @@ def test_frozen_weights_get_no_gradient() -> None:
     x = torch.randn(7, 24, requires_grad=True)
     layer(x).sum().backward()
     assert x.grad is not None and all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_a_bias_trains_without_its_weights() -> None:
+    layer = _layer()
+    layer.weight.requires_grad_(False)
+    layer(torch.randn(7, 24)).sum().backward()
+    assert layer.weight.grad is None and layer.bias.grad is not None
+    torch.testing.assert_close(layer.bias.grad, torch.full((40,), 7.0))

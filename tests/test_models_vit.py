@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny import multiply_adds, pictures, rng, seeded
 from torch import Tensor, nn
+from torch.profiler import profile
 
 from colorexp.models.vit import AdaColViT, Decisions, IColoriT
 from colorexp.nn.gates import probability, straight_through
@@ -301,6 +302,16 @@ class TestAdaColViT:
         other[..., 24:, 24:] += 1
         change = network.infer(x, decisions=decisions).ab_n - network.infer(other, decisions=decisions).ab_n
         assert change[..., :8, :8].abs().max() > 1e-4
+
+    def test_where_a_layer_is_skipped_nobody_looks_for_patches(self) -> None:
+        network = ada()
+        with torch.no_grad():
+            for linear in network.decisions.layers:
+                linear.bias.fill_(-100.0)
+        with profile() as seen:
+            made = network.infer(torch.randn(1, 4, 32, 32)).decisions
+        assert not made.layers.any() and made.patches.any()
+        assert "aten::nonzero" not in {event.key for event in seen.key_averages()}
 
     def test_skipped_layers_leave_only_embedding_and_head(self) -> None:
         network, x = ada(), pictures()

@@ -100,6 +100,12 @@ class FeedForward(nn.Module):
         """Shape (..., C) to the same."""
         return self.fc2(F.gelu(self.fc1(x)))
 
+    def part(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """What some of the channels in between give; the bias of the last layer belongs to the first of them."""
+        fc1, fc2 = self.fc1, self.fc2
+        hidden = F.gelu(linear(x, fc1.weight[start:stop], fc1.bias[start:stop], training=self.training))
+        return linear(hidden, fc2.weight[:, start:stop], None if start else fc2.bias, training=self.training)
+
 
 class Block(nn.Module):
     """Attention and feed-forward, each behind its own layer norm and added to its input.

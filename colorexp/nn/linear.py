@@ -38,7 +38,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, training: b
 
 
 def _product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
-    """a @ b.T + bias of matrices; oneDNN is slow with any that is not contiguous."""
+    """a @ b.T + bias of matrices."""
     product: Tensor = torch.ops.mkldnn._linear_pointwise.default(a.contiguous(), b.contiguous(), bias, "none", [], "none")
     return product
 
@@ -54,11 +54,12 @@ class _DirectLinear(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401  autograd's context
         x, weight = ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
-        return (
-            _product(gradient, weight.t()) if of_x else None,
-            _product(gradient.t(), x.t()) if of_weight else None,
-            gradient.sum(0) if of_bias else None,
-        )
+        for_x = _product(gradient, weight.t()) if of_x else None
+        for_weight = for_bias = None
+        if of_weight or of_bias:  # this takes half as long as `_product`, whose transposed operands would be copied
+            parts = torch.ops.aten.mkldnn_linear_backward_weights(gradient.to_mkldnn(), x.to_mkldnn(), weight, of_bias)
+            for_weight, for_bias = parts[0].to_dense(), parts[1].to_dense() if of_bias else None
+        return for_x, for_weight, for_bias
 
 
 class Linear(nn.Linear):

@@ -7,7 +7,6 @@ import copy
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from colorexp.models.vit.costs import Costs
@@ -173,14 +172,15 @@ class AdaColViT(PrunedTransformer):
         return gained * kept[..., None] if kept is not None and not light else gained
 
     def _feedforward(self, block: Block, tokens: Tensor, keep: Tensor | None) -> Tensor:
-        hidden = F.gelu(block.feedforward.fc1(block.norm2(tokens)))
+        x, feedforward = block.norm2(tokens), block.feedforward
         if keep is None:
-            return block.feedforward.fc2(hidden)
+            return feedforward(x)
         kept = with_policy(keep)[..., None]
         if self.groups == 1:
-            return block.feedforward.fc2(hidden) * kept
-        share = F.pad(kept.expand(-1, -1, self.groups - 1), (1, 0), value=1.0)[..., None]
-        return block.feedforward.fc2((hidden.unflatten(-1, (self.groups, -1)) * share).flatten(2))
+            return feedforward(x) * kept
+        # Masked behind its last layer, the heavy part is masked where it has fewest channels.
+        light = self.hidden // self.groups
+        return feedforward.part(x, 0, light) + kept * feedforward.part(x, light, self.hidden)
 
     def infer(self, x: Tensor, uniform: Decisions | None = None, decisions: Decisions | None = None) -> Coloured:
         """Colour pictures without computing what is not kept; otherwise as `forward`, but without gradients.
@@ -312,7 +312,8 @@ class PreparedAdaColViT:
         for i, branches in enumerate(self.branches):
             runs = chooser.runs(i, tokens)
             for part, branch in enumerate(branches):
-                branch.add_to(tokens, runs[part], chooser.kept(2 * i + part, tokens))
+                if (kept := chooser.kept(2 * i + part, tokens, runs[part])) is not None:
+                    branch.add_to(tokens, runs[part], kept)
         ab_n = self.head(self.norm(tokens[:, 1:]), self.size).to(x.dtype)
         made = chooser.decisions(tokens)
         return Coloured(ab_n, Decisions(made.patches.to(x.dtype), made.layers.to(x.dtype)))

@@ -165,9 +165,15 @@ class Kept(NamedTuple):
         places = masks.flatten(1).nonzero()[:, 1].split([sum(each) for each in counts])
         return [cls(*parts) for parts in zip(masks, places, counts, strict=True)]
 
+    @classmethod
+    def of_branch(cls, mask: Tensor) -> Self:
+        """Those of one branch. Shape (B, 1 + N), bool."""
+        places = mask.flatten().nonzero()[:, 0]
+        return cls(mask, places, [len(places)] if len(mask) == 1 else mask.sum(1).tolist())
+
     def of_pictures(self, rows: Tensor) -> Self:
         """Those of some pictures alone."""
-        return self.of(self.mask[rows][None])[0]
+        return self.of_branch(self.mask[rows])
 
 
 class LeanChooser(Chooser):
@@ -190,14 +196,15 @@ class LeanChooser(Chooser):
         layers = self.layers(block, tokens)
         return [[True] * len(tokens)] * 2 if layers is None else layers.T.tolist()
 
-    def kept(self, branch: int, tokens: Tensor) -> Kept:
-        """Which tokens are informative in a branch."""
+    def kept(self, branch: int, tokens: Tensor, runs: Sequence[bool]) -> Kept | None:
+        """Which tokens are informative in a branch that some picture runs; in any other nobody needs to know where they are."""
         if self.given is not None:
-            return self.all_kept[branch]
+            return self.all_kept[branch] if any(runs) else None
         patches = self.patches(branch, tokens)
-        if patches is None:
-            return Kept.of(torch.ones((1, *tokens.shape[:2]), dtype=torch.bool, device=tokens.device))[0]
-        return Kept.of(with_policy(patches)[None])[0]
+        if not any(runs):
+            return None
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if patches is None else with_policy(patches)
+        return Kept.of_branch(mask)
 
 
 def with_policy(keep: Tensor) -> Tensor:

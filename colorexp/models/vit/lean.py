@@ -34,11 +34,9 @@ class LeanBranch:
 
         Args:
             tokens: The policy token and the patches. Shape (B, M, C), contiguous.
-            runs: Which pictures have this branch.
+            runs: Which pictures have this branch; one at least.
             kept: Which tokens are informative.
         """
-        if not any(runs):
-            return
         if tokens.shape[0] == 1:
             self._add_to_one(tokens[0], kept)
         elif all(runs):
