@@ -59,7 +59,7 @@ def make_site(project: Path) -> Path:
         code('tables.wide(table1, rows=["model"], column="quantity")', **{"text/html": HOSTILE}),
         code('report.save(figure, f"{out}/figures/user_guided_figure2.png")', **{"image/png": embedded}),
         code("pd.DataFrame({})", **{"text/html": HOSTILE}),
-        code("charts.bars(table1)", **{"image/png": embedded}),
+        code("charts.dots(table1)", **{"image/png": embedded}),
     ]
     paths.write_atomically(paths.resolve("reports/notebooks/user_guided.ipynb"), json.dumps({"cells": cells}).encode())
     claims = {

@@ -5,29 +5,34 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import ScalarFormatter
 
 from colorexp.viz import ACCENTS, INK
 
 
-def bars(table: pd.DataFrame, *, value: str, label: str, low: str = "low", high: str = "high", unit: str = "") -> Figure:
-    """Horizontal bars with intervals where they are known.
+def dots(table: pd.DataFrame, *, value: str, label: str, low: str, high: str, unit: str) -> Figure:
+    """Numbers of very different size with their intervals, each written beside its dot; the axis is logarithmic.
 
     Args:
-        table: One bar per row, drawn from top to bottom.
-        value: Column of the bar's length.
-        label: Column of the bar's name.
-        low: Column of the interval's lower end; may be absent.
+        table: One dot per row, drawn from top to bottom.
+        value: Column of what is drawn, above 0.
+        label: Column of the dot's name.
+        low: Column of the interval's lower end.
         high: Column of the interval's upper end.
         unit: Under the axis.
     """
-    figure, axis = plt.subplots(figsize=(5, 0.32 * len(table) + 0.8))
+    figure, axis = plt.subplots(figsize=(7, 0.26 * len(table) + 0.8))
     names = table[label].astype(str)
-    axis.barh(names, table[value], color=ACCENTS[0], height=0.6)
-    if low in table and table[low].notna().any():
-        spread = np.stack([table[value] - table[low], table[high] - table[value]]).astype(float)
-        axis.errorbar(table[value], names, xerr=spread, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+    spread = np.stack([table[value] - table[low], table[high] - table[value]]).astype(float)
+    axis.errorbar(table[value], names, xerr=spread, fmt="o", color=ACCENTS[0], ecolor=INK, markersize=5, elinewidth=1)
+    for name, at, most in zip(names, table[value], table[high], strict=True):
+        said = f"{at:.3g}" if at < 1000 else f"{at:.0f}"
+        axis.annotate(said, (most, name), (6, 0), textcoords="offset points", va="center", fontsize=7, color=INK)
+    axis.set(xscale="log", xlabel=unit)
+    axis.xaxis.set_major_formatter(ScalarFormatter())
+    axis.margins(x=0.1, y=0.02)
+    axis.grid(axis="y", alpha=0.4)
     axis.invert_yaxis()
-    axis.set_xlabel(unit or value)
     plt.close(figure)
     return figure
 
