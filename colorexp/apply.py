@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from colorexp import color, hints, paths, runs
-from colorexp.config import Run
+from colorexp.config import Hinting, Run
 from colorexp.data import palettes, references
 from colorexp.data.datamodule import resize
 from colorexp.data.images import MAX_PIXELS, BadImage, open_image
@@ -126,7 +126,7 @@ def colorize(
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     L = color.rgb_to_lab(color.from_8bit(rgb)[None])[:, :1]
     small = F.interpolate(L, size, mode="bicubic", antialias=True).clamp(0, color.L_MAX)
-    mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting.hint_patch)
+    mask, ab = _scaled_hints(given, (height, width), size, cfg.hinting)
     batch: Batch = {"id": ["picture"], "draw": [0], "L": small, "ab": torch.zeros_like(ab), "hint_mask": mask, "hint_ab": ab}
     if reference is not None:
         batch |= {"reference_L": reference[:, :1], "reference_ab": reference[:, 1:], "reference_own": torch.tensor([False])}
@@ -135,7 +135,9 @@ def colorize(
     return color.to_8bit(color.lab_to_rgb(torch.cat([L, predicted], 1)))[0]
 
 
-def _scaled_hints(given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], patch: int) -> tuple[Tensor, Tensor]:
+def _scaled_hints(
+    given: hints.Hints | None, full: tuple[int, int], size: tuple[int, int], as_trained: Hinting
+) -> tuple[Tensor, Tensor]:
     if given is None or len(given.corners) == 0:
         return torch.zeros(1, 1, *size, dtype=torch.bool), torch.zeros(1, 2, *size)
     outside = ((given.corners < 0) | (given.corners >= torch.tensor(full))).any(1)
@@ -144,8 +146,11 @@ def _scaled_hints(given: hints.Hints | None, full: tuple[int, int], size: tuple[
         raise ValueError(
             f"the hint at row {row}, column {col} lies outside the picture (rows 0..{full[0] - 1}, columns 0..{full[1] - 1})"
         )
+    patch = as_trained.hint_patch
     ratio = torch.tensor([size[0] / full[0], size[1] / full[1]])
     limit = torch.tensor([max(0, size[0] - patch), max(0, size[1] - patch)])
     corners = torch.minimum((given.corners * ratio - (patch - 1) / 2).round().clamp(min=0).long(), limit)
+    if as_trained.hint_layout == "cells":
+        corners = corners // patch * patch
     mask, ab = hints.paint(hints.Hints(corners, given.ab), size, patch=patch)
     return mask[None], ab[None]

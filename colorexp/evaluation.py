@@ -169,7 +169,11 @@ def _test_hints(size: tuple[int, int], rng: Generator, identity: str, *, dataset
     if dataset not in cfg.evaluation.hint_files or amount.high == 0:
         return hints.sample(size, amount=amount, patch=hinting.hint_patch, layout=hinting.hint_layout, rng=rng)
     folder = paths.root() / cfg.evaluation.hint_files[dataset] / hints.folder_name(protocol, hinting.hint_patch)
-    return hints.read(folder / f"{identity}.txt", size=size, patch=hinting.hint_patch, layout=hinting.hint_layout).corners
+    file = folder / f"{identity}.txt"
+    read = hints.read(file, size=size, patch=hinting.hint_patch, layout=hinting.hint_layout)
+    if read.ab is not None:
+        raise ValueError(f"{paths.shown(file)} gives colours; an evaluation shows the picture's own: give lines `row col`")
+    return read.corners
 
 
 def write_hints(cfg: Run, folder: Path) -> int:

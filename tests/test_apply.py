@@ -106,6 +106,19 @@ def test_hints_reach_the_network(network: SimpleNamespace) -> None:
     assert not torch.equal(plain, hinted)
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (63, 79), (21, 61)])
+def test_a_network_that_was_trained_on_cells_is_given_cells(
+    network: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, corner: tuple[int, int]
+) -> None:
+    seen: list[Tensor] = []
+    predict = network.task.predict
+    monkeypatch.setattr(network.task, "predict", lambda batch: seen.append(batch["hint_mask"][0, 0]) or predict(batch))
+    cfg = replace(network.cfg, hinting=replace(network.cfg.hinting, hint_layout="cells", hint_patch=2))
+    colorize(picture(64, 80), network.task, cfg, given=given(corner))
+    rows, cols = seen[0].nonzero().T
+    assert len(rows) == 4 and rows.min() % 2 == 0 and cols.min() % 2 == 0
+
+
 @pytest.mark.parametrize("corner", [(0, 0), (63, 95), (20, 70), (63, 0)])
 def test_the_colour_is_right_where_the_hint_is(spread: SimpleNamespace, corner: tuple[int, int]) -> None:
     """Pixels of the picture, whatever the size that the network works at; up to the very border."""

@@ -235,6 +235,14 @@ def test_a_hint_file_beside_the_cells_is_refused(trained: SimpleNamespace, tmp_p
         rows_of(cfg, trained)
 
 
+def test_a_hint_file_with_colours_is_refused(trained: SimpleNamespace, tmp_path: Path) -> None:
+    evaluation.write_hints(trained.cfg, tmp_path)
+    file = tmp_path / "scenes" / hints.folder_name("3%", 3) / "test-00001.txt"
+    file.write_text("4 9 #ff0000\n")
+    with pytest.raises(ValueError, match=r"test-00001\.txt gives colours; an evaluation shows the picture's own"):
+        rows_of(change(trained.cfg, hint_files={"scenes": str(tmp_path / "scenes")}), trained)
+
+
 # Pairs
 
 

@@ -329,6 +329,17 @@ def test_lines_are_drawn_per_panel_and_group() -> None:
     assert list(few.axes[0].get_lines()[0].get_xdata()) == [1, 5]
 
 
+def test_a_line_looks_alike_in_every_panel_and_like_no_other_line() -> None:
+    from colorexp.viz import lines
+
+    rows = [{"set": s, "x": x, "y": x, "run": f"run {k}"} for s in "ab" for k in range(19) for x in (0, 1) if s == "a" or k > 3]
+    figure = lines.panels(pd.DataFrame(rows), panel="set", x="x", y="y", line="run", baseline="run 7")
+    looks = [{drawn.get_label(): (drawn.get_color(), str(drawn._dash_pattern)) for drawn in axis.lines} for axis in figure.axes]
+    assert len(set(looks[0].values())) == 19
+    assert looks[1].items() <= looks[0].items() and len(looks[1]) == 15
+    assert figure.axes[0].lines[7].get_linestyle() == ":" and figure.axes[0].lines[6].get_linestyle() == "--"
+
+
 def test_rows_of_panels_share_what_stands_across() -> None:
     from colorexp.viz import lines
 

@@ -125,13 +125,17 @@ def test_the_cost_of_a_dense_network_is_counted_with_its_attention() -> None:
     assert cost.tolist() == [pytest.approx((blocks + ends) / 1e6)] * 2
 
 
-def test_kept_patches_are_shown_as_pixels() -> None:
+@pytest.mark.parametrize("runs", [True, False])
+def test_kept_patches_are_shown_as_pixels(runs: bool) -> None:
     adaptive, batch = leaning("adacolvit_t", depth=3), make_batch(33, 20)
     with torch.no_grad():
+        adaptive.model.decisions.layers[point.SHOWN_BLOCK].bias[1] = 100.0 if runs else -100.0
         prediction = adaptive.predict(batch)
     shown = prediction.extras["shown_kept"]
     assert shown.shape == (2, 33, 20)
-    assert set(shown.unique().tolist()) == {0, 255}
+    assert set(shown.unique().tolist()) == ({0, 255} if runs else {0})
+    if not runs:
+        return
     kept = prediction.extras["patches"][0, point.SHOWN_BLOCK, 1].view(5, 3)
     assert torch.equal(shown[0, ::8, ::8] > 0, kept > 0)
 
@@ -181,11 +185,20 @@ def test_a_rate_for_layers_that_are_not_there_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "beta"), [("icolorit_t", "beta1"), ("adacolvit_t_random", "beta2"), ("adacolvit_t_layers", "beta1")]
+)
+def test_a_share_of_what_is_not_learned_is_refused(name: str, beta: str) -> None:
+    with pytest.raises(ValueError, match=f"{beta} is for networks that learn which .* no effect here, got 0.5"):
+        PointColorizer(task(name).model, task(name).setting, **{beta: 0.5})
+
+
+@pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"huber_delta": 0.0}, "huber_delta must be above 0, got 0.0"),
         ({"decision_lr": 0.0}, "decision_lr must be above 0, got 0.0"),
         ({"beta1": 1.5}, "beta1 is a share"),
+        ({"sparsity_weight": -1.0}, "sparsity_weight must be 0 or more, got -1.0"),
     ],
 )
 def test_impossible_values_are_named(values: dict[str, float], message: str) -> None:

@@ -14,7 +14,7 @@ PAPERS = {
     "disco": "DISCO: Disentangled Image Colorization via Global Anchors",
 }
 CAPTIONS = {
-    "adacolvit_hints": "PSNR by number of hinted cells; the dashed line is no network.",
+    "adacolvit_hints": "PSNR by number of hinted cells; the dotted line is no network.",
     "adacolvit_table1": "Quality at 10 hints on pictures that training did not see.",
     "adacolvit_table2": "PSNR at 10 hints and multiply-adds, means and deviations over draws of hints.",
     "adacolvit_table3": "AdaColViT beside other ways to prune the same network.",

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
 from colorexp import color, losses, metrics
+from colorexp.models.vit.decisions import DecisionNetwork
 from colorexp.seeding import generator
 from colorexp.tasks.base import Colorizer, Setting
 from colorexp.types import Batch, Prediction
@@ -87,14 +88,22 @@ class PointColorizer(Colorizer):
         for name, value in (("huber_delta", huber_delta), ("decision_lr", decision_lr)):
             if not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        for name, ratio in (("beta1", beta1), ("beta2", beta2)):
+        for name, kind, ratio in (("beta1", "patches", beta1), ("beta2", "layers", beta2)):
             if ratio is not None and not 0 <= ratio <= 1:
                 raise ValueError(f"{name} is a share between 0 and 1, got {ratio}")
+            if ratio is not None and not self._learns(kind):
+                raise ValueError(f"{name} is for networks that learn which {kind} to keep: it has no effect here, got {ratio}")
+        if sparsity_weight < 0:
+            raise ValueError(f"sparsity_weight must be 0 or more, got {sparsity_weight}")
         self.huber_delta, self.beta1, self.beta2, self.sparsity_weight = huber_delta, beta1, beta2, sparsity_weight
         self.decision_lr = decision_lr
         if decision_lr != 1 and not self._deciding():
             raise ValueError(f"decision_lr must be 1 where nothing learns to decide, got {decision_lr}")
         self._counted: dict[tuple[int, int], float] = {}
+
+    def _learns(self, kind: str) -> bool:
+        decisions = getattr(self.model, "decisions", None)
+        return isinstance(decisions, DecisionNetwork) and not decisions.random and kind in decisions.kinds
 
     def inputs(self, batch: Batch) -> Any:  # noqa: ANN401  a tensor, or with the noise of decisions
         """See `encode`; in training, networks that decide also get uniform numbers that depend on each picture's draw alone."""
@@ -141,13 +150,13 @@ class PointColorizer(Colorizer):
     def _planes(self, made: Mapping[str, Tensor], size: Size) -> dict[str, Tensor]:
         """What Figure 8 draws, for every pixel's patch: (B, H, W) in [0, 1].
 
-        `kept` is whether the feed-forward of `SHOWN_BLOCK` keeps it, where there is such a block; `share`, how many of the branches
-        that run keep it.
+        `kept` is whether the feed-forward of `SHOWN_BLOCK` runs and keeps it, where there is such a block; `share`, how many of the
+        branches that run keep it.
         """
         patches, layers = made["patches"], made["layers"]  # (B, depth, 1 or 2, N), (B, depth, 2)
         runs = layers[:, :, -patches.shape[2] :]
         worked = (patches * runs[..., None]).sum((1, 2)) / runs.sum((1, 2))[:, None].clamp(min=1)
-        flat = {"kept": patches[:, SHOWN_BLOCK, -1]} if patches.shape[1] > SHOWN_BLOCK else {}
+        flat = {"kept": patches[:, SHOWN_BLOCK, -1] * runs[:, SHOWN_BLOCK, -1, None]} if patches.shape[1] > SHOWN_BLOCK else {}
         rows, cols = self.model.embed.grid((size[0], size[1]))
         side = self.model.embed.patch
         return {

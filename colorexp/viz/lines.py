@@ -1,12 +1,19 @@
 """One quantity against another, a line per group."""
 
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from colorexp.viz import ACCENTS, nothing
+from colorexp.viz import ACCENTS, INK, nothing
+
+DASHES = ("-", "--", "-.", (0, (3, 1, 1, 1, 1, 1)))
+"""Of lines whose colours repeat."""
 
 
 def panels(
@@ -21,6 +28,7 @@ def panels(
     ylabel: str = "",
     labelled: bool = False,
     by_rank: bool = False,
+    baseline: str | None = None,
 ) -> Figure:
     """One panel per value of a column, one line with markers per group; rows without a value are left out.
 
@@ -34,6 +42,7 @@ def panels(
         xlabel: Instead of the column's name.
         ylabel: Instead of the column's name.
         labelled: Whether points bear the name of their line, for lines of one point; otherwise there is a legend.
+        baseline: Name of a line that is drawn gray and dotted.
         by_rank: Whether the values along the axis stand evenly apart, as counts like 0, 1, 2, 5, ..., 200 are read best.
     """
     table = table.dropna(subset=[x, y])
@@ -43,11 +52,13 @@ def panels(
     rows = list(dict.fromkeys(table[row])) if row else [None]
     size = (3.6 * len(names) + (0 if labelled else 1.4), 3.1 * len(rows))
     figure, axes = plt.subplots(len(rows), len(names), figsize=size, squeeze=False)
+    others = itertools.cycle(itertools.product(DASHES, ACCENTS))
+    styles = {name: (":", INK) if name == baseline else next(others) for name in dict.fromkeys(table[line])}
     ranks = {value: rank for rank, value in enumerate(sorted(table[x].unique()))} if by_rank else None
     for kind, across in zip(rows, axes, strict=False):
         shown = table if kind is None else table[table[row] == kind]
         for name, axis in zip(names, across, strict=False):
-            _panel(axis, shown[shown[panel] == name], x=x, y=y, line=line, ranks=ranks, labelled=labelled)
+            _panel(axis, shown[shown[panel] == name], x=x, y=y, line=line, ranks=ranks, labelled=labelled, styles=styles)
             axis.set(title=str(name), xlabel=xlabel or x)
         across[0].set_ylabel(ylabel or kind or y)
     if not labelled:
@@ -56,11 +67,22 @@ def panels(
     return figure
 
 
-def _panel(axis: Axes, table: pd.DataFrame, *, x: str, y: str, line: str, ranks: dict[float, int] | None, labelled: bool) -> None:
-    for number, (group, rows) in enumerate(table.groupby(line, sort=False)):
+def _panel(
+    axis: Axes,
+    table: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    line: str,
+    ranks: dict[float, int] | None,
+    labelled: bool,
+    styles: Mapping[Any, tuple[Any, str]],
+) -> None:
+    for group, rows in table.groupby(line, sort=False):
         rows = rows.sort_values(x)
         at = rows[x].map(ranks) if ranks else rows[x]
-        axis.plot(at, rows[y], marker=".", label=str(group), linestyle="-" if number < len(ACCENTS) else "--")
+        dash, colour = styles[group]
+        axis.plot(at, rows[y], marker=".", label=str(group), linestyle=dash, color=colour)
     if ranks:
         axis.xaxis.set_major_locator(FixedLocator(list(ranks.values())))
         axis.xaxis.set_minor_locator(NullLocator())

@@ -106,7 +106,7 @@ CHANGED: dict[str, Any] = {
     "heads": 2,
     "relative_positions": False,
     "groups": 4,
-    "prune": "patches",
+    "prune": ("patches", {"beta2": None}),
     "keep_bias": 1.0,
     "decision_lr": 10.0,
     "beta1": 0.9,
