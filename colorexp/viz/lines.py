@@ -88,7 +88,7 @@ def _panel(
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticks(list(ranks.values()), [f"{value:g}" for value in ranks])
     else:
-        axis.margins(x=0.15, y=0.12 if labelled else None)
+        axis.margins(x=0.15, y=0.25 if labelled else None)
     if labelled:
         _name(
             axis,
