@@ -96,8 +96,9 @@ def executed(notebook: str, run: str | None = None) -> set[str]:
         paper, _, short = name.partition("/")
         values = config.read()["runs"][paper][short]
         starts |= {str(values[key]).partition(":")[0] for key in ("model", "task")}
-    found = provenance.closure(starts) - RUNNERS
-    return found | {module.rsplit(".", n)[0] for module in found for n in range(1, module.count(".") + 1)}  # and their packages
+    found = provenance.closure(starts)
+    packages = {module.rsplit(".", n)[0] for module in found for n in range(1, module.count(".") + 1)}
+    return (found | packages | provenance.closure(packages)) - RUNNERS  # Python executes packages before their modules
 
 
 RUNNERS = {"colorexp.nb", "colorexp.absent", "colorexp.stages"}
